@@ -1,0 +1,298 @@
+"""One frozen description of a training run: its fields are the command's options, the YAML keys, the stored config."""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from chainrule.errors import UsageError
+from chainrule.train.presets import PRESETS
+
+DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "adagrad": 1e-2}
+DEFAULT_EPOCHS = 20
+
+
+def _setting(
+    group: str, default: Any, description: str, *spellings: str, positional: bool = False, **limits: Any
+) -> Any:
+    """A field with its one-line description, its group, and its further spellings on the command line."""
+    extra: dict[str, Any] = {"group": group, "spellings": list(spellings), "positional": positional}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+def _widths(value: object) -> object:
+    """The widths of the hidden layers: "800,600,400", 100, or a sequence of numbers; "" is no hidden layer."""
+    if isinstance(value, str):
+        return [width for width in value.split(",") if width.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_widths)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides how a run goes; what is left out is filled in when it is made, and stored.
+
+    `preset` puts the settings of a study underneath the ones given. `lr`, `weight_decay` and `epochs` have defaults
+    that depend on other fields; they are resolved here, so that a stored config says what was used.
+
+    Raises pydantic's `ValidationError`; `configure` turns it into one line.
+
+    >>> config = TrainConfig(dataset="mnist", hidden="800,600,400", optimizer="sgd")
+    >>> config.hidden, config.lr, config.epochs
+    ((800, 600, 400), 0.1, 20)
+    >>> TrainConfig(preset="uva-2018", lr=0.01).max_steps
+    1500
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    preset: Literal[tuple(PRESETS)] | None = _setting(  # type: ignore[valid-type]
+        "run", None, "Start from the settings of a study; whatever else is given wins over them."
+    )
+
+    dataset: str = _setting(
+        "data",
+        "digits",
+        "Name of a data set, a folder of class-named image folders, or an .npz file.",
+        "-D",
+        positional=True,
+    )
+    data_dir: str | None = _setting(
+        "data", None, "Folder that holds the data files (else CHAINRULE_DATA, else a download)."
+    )
+    val_size: int | float | None = _setting(
+        "data",
+        None,
+        "Samples (or share) of the training set kept for validation; 0: none (default: the data set's).",
+        ge=0,
+    )
+    preprocess: str | None = _setting("data", None, "How inputs are scaled and centred (default: the data set's).")
+    sampler: Literal["epoch", "wrap"] = _setting(
+        "data",
+        "epoch",
+        "epoch: every sample once, the last batch may be small; wrap: full batches, reshuffled when few are left.",
+    )
+    batch_size: int = _setting("data", 64, "Samples per step.", "-b", ge=1)
+
+    model: str = _setting("model", "mlp", "Name of the network.")
+    hidden: Widths = _setting(
+        "model", (100,), "Widths of the hidden layers, as in 800,600,400.", "--hidden-units", "--dnn-hidden-units"
+    )
+    activation: str = _setting("model", "relu", "Activation after each hidden layer.")
+    negative_slope: float = _setting("model", 0.01, "Slope of leaky_relu for negative inputs.", "--neg-slope")
+    dropout: float = _setting("model", 0.0, "Probability that a hidden unit is dropped in training.", ge=0, lt=1)
+    init: Literal["pytorch", "normal", "xavier-normal", "xavier-uniform", "kaiming-normal", "kaiming-uniform"] = (
+        _setting("model", "pytorch", "Distribution of the initial weights.")
+    )
+    init_std: float = _setting("model", 1e-4, "Standard deviation of the normal initialisation.", gt=0)
+    dtype: Literal["float32", "float64"] = _setting("model", "float32", "Precision of the parameters and the inputs.")
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = _setting(
+        "optimiser", "adam", "Rule that updates the parameters.", "--optim"
+    )
+    lr: float = _setting(
+        "optimiser",
+        None,
+        "Learning rate (default: 0.1 for sgd, 0.01 for adagrad, 0.001 for the others).",
+        "--learning-rate",
+        "--learn-rate",
+        "-l",
+        gt=0,
+    )
+    momentum: float = _setting("optimiser", 0.0, "Momentum of sgd and rmsprop.", ge=0, lt=1)
+    nesterov: bool = _setting("optimiser", False, "Nesterov's form of sgd's momentum.")
+    weight_decay: float = _setting("optimiser", None, "Weight decay (default: 0.01 for adamw, else 0).", ge=0)
+    schedule: Literal["constant", "step", "cosine", "plateau"] = _setting(
+        "optimiser", "constant", "How the learning rate changes over the run."
+    )
+    step_size: int | None = _setting(
+        "optimiser", None, "Steps between two cuts of the step schedule (default: a third of the run).", ge=1
+    )
+    gamma: float = _setting("optimiser", 0.1, "Factor of each cut of the step and plateau schedules.", gt=0, lt=1)
+    plateau_patience: int = _setting(
+        "optimiser", 5, "Evaluations without improvement that the plateau schedule waits before a cut.", ge=0
+    )
+    warmup_steps: int = _setting("optimiser", 0, "Steps over which the learning rate rises to its full size.", ge=0)
+    clip_norm: float | None = _setting("optimiser", None, "Largest norm of all gradients together.", gt=0)
+    clip_value: float | None = _setting("optimiser", None, "Largest absolute value of any gradient's entry.", gt=0)
+
+    max_steps: int | None = _setting("run", None, "Length of the run in steps, in place of epochs.", ge=1)
+    epochs: int | None = _setting(
+        "run", None, "Length of the run in passes over the training set (default: 20).", "-e", ge=1
+    )
+    eval_freq: int | None = _setting("run", None, "Steps between evaluations (default: one epoch).", ge=1)
+    checkpoint_every: int | None = _setting(
+        "run", None, "Steps between checkpoints (default: at each evaluation).", ge=1
+    )
+    patience: int | None = _setting(
+        "run", None, "Stop after this many evaluations without improvement (default: never).", ge=1
+    )
+    seed: int = _setting("run", 0, "Seed of every random choice: split, initial weights, batches, dropout.", ge=0)
+    tensorboard: bool = _setting("run", False, "Write TensorBoard files too (needs the tensorboard extra).")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_underneath(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping) and settings.get("preset") in PRESETS:
+            return overlay(PRESETS[settings["preset"]], settings)
+        return settings
+
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _lr_of_the_optimizer(cls, lr: Any, info: Any) -> Any:
+        return DEFAULT_LR.get(info.data.get("optimizer"), 1e-3) if lr is None else lr
+
+    @field_validator("weight_decay", mode="before")
+    @classmethod
+    def _weight_decay_of_the_optimizer(cls, weight_decay: Any, info: Any) -> Any:
+        default = 1e-2 if info.data.get("optimizer") == "adamw" else 0.0
+        return default if weight_decay is None else weight_decay
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _epochs_unless_steps(cls, epochs: Any, info: Any) -> Any:
+        return DEFAULT_EPOCHS if epochs is None and info.data.get("max_steps") is None else epochs
+
+    @model_validator(mode="after")
+    def _settings_that_go_together(self) -> "TrainConfig":
+        if self.epochs is not None and self.max_steps is not None:
+            raise ValueError(f"epochs ({self.epochs}) and max_steps ({self.max_steps}) both give the length: give one")
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            raise ValueError(f"momentum ({self.momentum}) is a setting of sgd and rmsprop, not of {self.optimizer}")
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("nesterov needs sgd with a momentum above 0: give --optimizer sgd --momentum 0.9")
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("clip_norm and clip_value are two ways to clip: give one")
+        return self
+
+    def to_yaml(self) -> str:
+        """The config as YAML, one key a line: what `configure(file=...)` reads.
+
+        >>> TrainConfig().to_yaml().splitlines()[1]
+        'dataset: digits'
+        """
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One field of `TrainConfig` as a command-line library wants it."""
+
+    name: str
+    spellings: tuple[str, ...]  #: the option's names, hyphenated, the field's own first
+    group: str  #: data, model, optimiser or run
+    help: str
+    choices: tuple[str, ...] | None
+    flag: bool  #: true or false, takes no value
+    positional: bool  #: may also be given without a name
+    default: Any  #: None where it depends on other settings; `help` says how
+
+
+def options() -> tuple[Option, ...]:
+    """Every setting with its spellings, group, help and choices, in the order of the fields.
+
+    >>> next(option for option in options() if option.name == "hidden").spellings
+    ('--hidden', '--hidden-units', '--dnn-hidden-units')
+    """
+    found = []
+    for name, field in TrainConfig.model_fields.items():
+        extra = typing.cast(dict[str, Any], field.json_schema_extra)
+        found.append(
+            Option(
+                name=name,
+                spellings=("--" + name.replace("_", "-"), *extra["spellings"]),
+                group=extra["group"],
+                help=field.description or "",
+                choices=_choices(field.annotation),
+                flag=field.annotation is bool,
+                positional=extra["positional"],
+                default=field.default,
+            )
+        )
+    return tuple(found)
+
+
+def _choices(annotation: Any) -> tuple[str, ...] | None:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next((_choices(part) for part in typing.get_args(annotation) if _choices(part)), None)
+    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else None
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`; a length given above (epochs or max_steps) also replaces the other one below.
+
+    >>> overlay({"max_steps": 1500, "lr": 0.1}, {"epochs": 3})
+    {'lr': 0.1, 'epochs': 3}
+    """
+    below = dict(below)
+    if above.get("epochs") is not None or above.get("max_steps") is not None:
+        below.pop("epochs", None)
+        below.pop("max_steps", None)
+    return below | dict(above)
+
+
+def configure(settings: Mapping[str, Any], *, file: str | Path | None = None) -> TrainConfig:
+    """The config of the given settings over those of a YAML file over the preset's (named by either) over the defaults.
+
+    Keys are field names or any of their command-line spellings, with hyphens or underscores.
+
+    Raises `UsageError`, one line that names the setting, what was found and what was expected.
+
+    >>> configure({"learning-rate": 0.5, "preset": "vu-2023"}).lr
+    0.5
+    >>> configure({"batchsize": 0})
+    Traceback (most recent call last):
+    chainrule.errors.UsageError: unknown setting 'batchsize': did you mean 'batch_size'?
+    """
+    stored = _read_yaml(Path(file)) if file is not None else {}
+    try:
+        return TrainConfig(**overlay(_by_field(stored), _by_field(settings)))
+    except ValidationError as error:
+        raise UsageError("; ".join(_in_words(problem) for problem in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the config file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"the config file {path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"the config file {path} holds a {type(content).__name__}, expected lines such as `lr: 0.01`")
+    return content
+
+
+def _by_field(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under their fields' names; an unknown one is an error that names the nearest."""
+    field_of = {
+        spelling.lstrip("-").replace("-", "_"): option.name for option in options() for spelling in option.spellings
+    }
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        spelling = str(key).lstrip("-").replace("-", "_")
+        if spelling not in field_of:
+            near = difflib.get_close_matches(spelling, field_of, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(TrainConfig.model_fields)}"
+            raise UsageError(f"unknown setting {key!r}: {hint}")
+        if field_of[spelling] in found:
+            raise UsageError(f"{field_of[spelling]} is given twice, once as {key!r}: give it once")
+        found[field_of[spelling]] = value
+    return found
+
+
+def _in_words(problem: Any) -> str:
+    """One of pydantic's errors as "batch_size: input should be greater than or equal to 1, got 0"."""
+    if problem["type"] == "value_error" and not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{problem['loc'][0]}: {message}, got {problem['input']!r}"

@@ -1,0 +1,28 @@
+"""The machine and the versions behind a run: what a figure depends on besides the config."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+
+def environment() -> dict[str, Any]:
+    """Python, the platform, the versions, the BLAS behind NumPy and what sets its threads, as JSON-able values.
+
+    Results are bit for bit the same where all of these are.
+
+    >>> sorted(environment())
+    ['blas', 'cpus', 'packages', 'platform', 'python', 'variables']
+    """
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
+        "packages": {name: version(name) for name in ("chainrule", "numpy", "safetensors", "pydantic")},
+        "variables": {name: os.environ[name] for name in names if name in os.environ},
+    }
