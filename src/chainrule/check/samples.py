@@ -8,8 +8,8 @@ from chainrule.engine import Op, Sample
 from chainrule.ops.domains import normal
 
 SIZES = (3, 4, 5, 2, 6, 7)  # distinct and not square, so that a transpose cannot hide
-LEADING = ["2", "3"]  # what "..." stands for unless a sample says otherwise
-ANY = ["3", "4"]  # what "_" stands for
+LEADING = (2, 3)  # what "..." stands for unless a sample says otherwise
+ANY = (3, 4)  # what "_" stands for
 
 
 def draw(op: Op, sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
@@ -23,10 +23,8 @@ def draw(op: Op, sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
     letters = dict.fromkeys(letter for spec in specs for letter in spec if letter not in ("...", "_"))
     sizes = dict(zip(letters, SIZES, strict=False))
     if sample.shapes is None:
-        shapes = [
-            tuple(int(s) for part in spec for s in (LEADING if part == "..." else ANY if part == "_" else [sizes[part]]))
-            for spec in specs
-        ]
+        stands_for = {"...": LEADING, "_": ANY, **{letter: (size,) for letter, size in sizes.items()}}
+        shapes = [tuple(size for part in spec for size in stands_for[part]) for spec in specs]
     else:
         shapes = [tuple(map(int, part.split())) for part in sample.shapes.split(",")]
         for spec, shape in zip(specs, shapes, strict=False):

@@ -32,8 +32,8 @@ def numeric_gradient(func: Callable[[np.ndarray], float], x: np.ndarray, *, step
         x: where; float64, any shape.
         step: the largest step, relative to an entry's size where that is above 1.
 
-    Source: C. J. F. Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, Advances in Engineering Software 4 (1982);
-    W. Squire, G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM Review 40 (1998).
+    Source: C. J. F. Ridders, *Accurate computation of F'(x) and F'(x)F''(x)*, Adv. Eng. Software 4 (1982); W. Squire,
+    G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM Review 40 (1998).
 
     >>> truth = numeric_gradient(lambda x: (x**3).sum(), np.array([1.0, 2.0]))
     >>> truth.method, bool(np.allclose(truth.value, [3, 12], rtol=1e-14))
@@ -42,7 +42,7 @@ def numeric_gradient(func: Callable[[np.ndarray], float], x: np.ndarray, *, step
     x = np.asarray(x, np.float64)
     value, error = np.zeros(x.shape), np.zeros(x.shape)
     for j in np.ndindex(x.shape):
-        value[j], error[j] = _extrapolated(func, x, j, step * max(1.0, abs(x[j])))
+        value[j], error[j] = _extrapolated(func, x, j, step * max(1.0, abs(float(x[j]))))
     exact = _complex_step(func, x)
     slack = 4 * error + 1e-9 * (1 + np.abs(value))
     if exact is not None and np.all(np.abs(exact - value) <= slack):
