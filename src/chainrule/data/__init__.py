@@ -1,0 +1,24 @@
+"""Data sets and loaders: NumPy arrays, read from files that are checked and never executed."""
+
+from chainrule.data.batches import Batches
+from chainrule.data.datasets import NAMES, Dataset, Samples, find, load, split
+from chainrule.data.formats import read_images
+from chainrule.data.preprocess import PREPROCESSING, Preprocess
+from chainrule.data.synthetic import circles, moons, quadratic, spirals
+
+__all__ = [
+    "NAMES",
+    "PREPROCESSING",
+    "Batches",
+    "Dataset",
+    "Preprocess",
+    "Samples",
+    "circles",
+    "find",
+    "load",
+    "moons",
+    "quadratic",
+    "read_images",
+    "spirals",
+    "split",
+]
