@@ -5,6 +5,7 @@ import gzip
 import os
 import pickle
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -210,6 +211,17 @@ def test_a_pickle_cannot_reach_the_reader_through_what_it_is_given(tmp_path):
             formats.read_cifar_pickle(file)
     file.write_bytes(good)
     assert formats.read_cifar_pickle(file)[1].tolist() == [1]
+
+
+def test_a_pickle_cannot_ask_for_much_memory(tmp_path):
+    file = tmp_path / "batch"
+    file.write_bytes(b"\x80\x02Nr\xff\xff\xff\x00.")  # None, put into the memo at place 16,777,215
+    tracemalloc.start()
+    with pytest.raises(UserError, match="not a CIFAR-10 python batch"):
+        formats.read_cifar_pickle(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize(

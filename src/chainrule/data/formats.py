@@ -79,7 +79,7 @@ class _Array:
         self.value = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C makes its memo as large as a damaged file says
     """Builds arrays, lists, tuples, dicts, strings, bytes and numbers; a name that it does not know ends it."""
 
     def find_class(self, module: str, name: str) -> Any:
