@@ -196,11 +196,11 @@ def test_backward_without_forward_is_an_error_and_no_grad_keeps_no_tape():
     x = np.ones((1, 3), np.float32)
     with no_grad():
         layer.forward(x)
-    with pytest.raises(RuntimeError, match="Linear.backward"):
+    with pytest.raises(RuntimeError, match=r"Linear\.backward"):
         layer.backward(np.ones((1, 2)))
     layer.forward(x)
     layer.zero_grad()
-    with pytest.raises(RuntimeError, match="Linear.backward"):
+    with pytest.raises(RuntimeError, match=r"Linear\.backward"):
         layer.backward(np.ones((1, 2)))
 
 
@@ -294,7 +294,10 @@ def test_a_wrong_input_names_the_op_and_both_shapes():
         (nn.init.xavier_normal_, torch.nn.init.xavier_normal_),
         (nn.init.kaiming_uniform_, torch.nn.init.kaiming_uniform_),
         (nn.init.kaiming_normal_, torch.nn.init.kaiming_normal_),
-        (lambda p, rng: nn.init.kaiming_normal_(p, 0.2, "fan_out", rng=rng), lambda t: torch.nn.init.kaiming_normal_(t, 0.2, "fan_out")),
+        (
+            lambda p, rng: nn.init.kaiming_normal_(p, 0.2, "fan_out", rng=rng),
+            lambda t: torch.nn.init.kaiming_normal_(t, 0.2, "fan_out"),
+        ),
         (lambda p, rng: nn.init.normal_(p, 1.0, 0.3, rng=rng), lambda t: torch.nn.init.normal_(t, 1.0, 0.3)),
         (lambda p, rng: nn.init.uniform_(p, -1.0, 3.0, rng=rng), lambda t: torch.nn.init.uniform_(t, -1.0, 3.0)),
     ],

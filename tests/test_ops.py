@@ -109,7 +109,7 @@ def test_dtype_and_shape_are_kept(op, sample, dtype):
 def strided(x):
     """The same numbers, neither contiguous nor in C order."""
     big = np.zeros(tuple(2 * n for n in x.shape[::-1]), x.dtype).T
-    view = big[tuple(slice(None, None, 2) for _ in x.shape)]
+    view = big[(..., *(slice(None, None, 2) for _ in x.shape))]
     view[...] = x
     return view
 

@@ -3,14 +3,20 @@
 import difflib
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+
+if TYPE_CHECKING:
+    from chainrule.train.config import Option
 
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],
     "token_normalize_func": lambda token: token.replace("_", "-"),
 }
+
+GROUPS = ("data", "model", "optimiser", "run")  # in the order in which help shows them
+ARGUMENT = "_argument"  # ends the name of an argument that has an option beside it
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -20,6 +26,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     '--hidden-units'
     """
     return difflib.get_close_matches(word, list(known), n=1, cutoff=0)[0]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: calls to copy."""
+    return "\n\n".join(["[bold]Examples:[/]", *(f"  {line}" for line in lines)])
 
 
 def json_option(contents: str) -> Callable[..., Any]:
@@ -37,6 +48,15 @@ def debug_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
 
 
+def checkpoint_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--checkpoint`, for the commands that use a trained network."""
+    return click.option(
+        "--checkpoint",
+        type=click.Choice(["best", "last"]),
+        help="Weights to use: best or last (default: those that the run measured on the test part).",
+    )(command)
+
+
 class ConfigCommand(click.RichCommand):
     """A command whose first options are the settings of a run, made when they are needed: pydantic takes its time."""
 
@@ -48,33 +68,48 @@ class ConfigCommand(click.RichCommand):
         made: list[click.Parameter] = []
         for option in options():
             if option.positional:
-                made.append(click.RichArgument([f"{option.name}_argument"], required=False, metavar=option.name.upper()))
+                made.append(click.RichArgument([option.name + ARGUMENT], required=False, metavar=option.name.upper()))
             made.append(_click_option(option))
         return made
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, panels=[click.RichOptionPanel(_panel(group)) for group in GROUPS], **kwargs)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The settings, then the options declared on the command itself."""
         return [*self.settings, *super().get_params(ctx)]
 
 
-def _click_option(option: Any) -> click.Option:
-    """The values stay text and unset ones None: the config itself reads, checks and fills in."""
-    help = option.help
+def given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given on the command line, as `configure` takes them.
+
+    >>> given({"dataset_argument": "mnist", "dataset": None, "lr": "0.1"})
+    {'--dataset': 'mnist', 'lr': '0.1'}
+    """
+    return {
+        "--" + name.removesuffix(ARGUMENT) if name.endswith(ARGUMENT) else name: value
+        for name, value in parameters.items()
+        if value is not None
+    }
+
+
+def _click_option(option: "Option") -> click.Option:
+    """Values stay text, but for choices, and unset ones are None: the config itself reads, checks and fills in."""
+    help = option.help.rstrip(".")
     if option.choices:
-        help = f"{help.rstrip('.')}: {', '.join(option.choices)}."
+        help += ": " + ", ".join(option.choices)
     if option.default is not None and not option.flag:
-        default = option.default if isinstance(option.default, str) else _plain(option.default)
+        default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
         help += f" (default: {default})"
     first, *others = option.spellings
-    spellings = [f"{first}/--no-{first.removeprefix('--')}" if option.flag else first, *others]
     return click.RichOption(
-        [*spellings, option.name],
+        [f"{first}/--no-{first.removeprefix('--')}" if option.flag else first, *others, option.name],
         default=None,
-        help=help,
-        panel=f"{option.group.capitalize()} settings",
-        metavar=None if option.flag else "VALUE",
+        type=click.Choice(option.choices, case_sensitive=False) if option.choices else None,
+        help=help + ".",
+        panel=_panel(option.group),
     )
 
 
-def _plain(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _panel(group: str) -> str:
+    return f"{group.capitalize()} settings"

@@ -11,11 +11,24 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from chainrule.data import PREPROCESSING
 from chainrule.errors import UsageError
+from chainrule.models import ACTIVATIONS, INITIALISERS
+from chainrule.models import NAMES as MODELS
 from chainrule.train.presets import PRESETS
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "adagrad": 1e-2}
-DEFAULT_EPOCHS = 20
+DEFAULT_EPOCHS = 30
+
+# Settings that only some choices of another setting heed. Given with the others they would silently do nothing.
+_BELONGS_TO = {
+    "negative_slope": ("activation", ("leaky-relu",)),
+    "init_std": ("init", ("normal",)),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "step_size": ("schedule", ("step",)),
+    "gamma": ("schedule", ("step", "plateau")),
+    "plateau_patience": ("schedule", ("plateau",)),
+}
 
 
 def _setting(
@@ -46,7 +59,7 @@ class TrainConfig(BaseModel):
 
     >>> config = TrainConfig(dataset="mnist", hidden="800,600,400", optimizer="sgd")
     >>> config.hidden, config.lr, config.epochs
-    ((800, 600, 400), 0.1, 20)
+    ((800, 600, 400), 0.1, 30)
     >>> TrainConfig(preset="uva-2018", lr=0.01).max_steps
     1500
     """
@@ -73,23 +86,26 @@ class TrainConfig(BaseModel):
         "Samples (or share) of the training set kept for validation; 0: none (default: the data set's).",
         ge=0,
     )
-    preprocess: str | None = _setting("data", None, "How inputs are scaled and centred (default: the data set's).")
-    sampler: Literal["epoch", "wrap"] = _setting(
-        "data",
-        "epoch",
-        "epoch: every sample once, the last batch may be small; wrap: full batches, reshuffled when few are left.",
+    preprocess: Literal[PREPROCESSING] | None = _setting(  # type: ignore[valid-type]
+        "data", None, "How inputs are scaled and centred (default: the data set's)."
     )
-    batch_size: int = _setting("data", 64, "Samples per step.", "-b", ge=1)
+    image_size: int | None = _setting("data", None, "Side, in pixels, to which a folder's images are resized.", ge=1)
+    sampler: Literal["epoch", "wrap"] = _setting(
+        "data", "epoch", "Whether the last, smaller batch of an epoch is used, or dropped and all reshuffled."
+    )
+    batch_size: int = _setting("data", 32, "Samples per step.", "-b", ge=1)
 
-    model: str = _setting("model", "mlp", "Name of the network.")
+    model: Literal[MODELS] = _setting("model", "mlp", "Name of the network.")  # type: ignore[valid-type]
     hidden: Widths = _setting(
         "model", (100,), "Widths of the hidden layers, as in 800,600,400.", "--hidden-units", "--dnn-hidden-units"
     )
-    activation: str = _setting("model", "relu", "Activation after each hidden layer.")
-    negative_slope: float = _setting("model", 0.01, "Slope of leaky_relu for negative inputs.", "--neg-slope")
+    activation: Literal[tuple(ACTIVATIONS)] = _setting(  # type: ignore[valid-type]
+        "model", "relu", "What follows each hidden layer."
+    )
+    negative_slope: float = _setting("model", 0.01, "Slope of leaky-relu for negative inputs.", "--neg-slope")
     dropout: float = _setting("model", 0.0, "Probability that a hidden unit is dropped in training.", ge=0, lt=1)
-    init: Literal["pytorch", "normal", "xavier-normal", "xavier-uniform", "kaiming-normal", "kaiming-uniform"] = (
-        _setting("model", "pytorch", "Distribution of the initial weights.")
+    init: Literal[("pytorch", *INITIALISERS)] = _setting(  # type: ignore[valid-type]
+        "model", "pytorch", "Distribution of the initial weights."
     )
     init_std: float = _setting("model", 1e-4, "Standard deviation of the normal initialisation.", gt=0)
     dtype: Literal["float32", "float64"] = _setting("model", "float32", "Precision of the parameters and the inputs.")
@@ -125,7 +141,7 @@ class TrainConfig(BaseModel):
 
     max_steps: int | None = _setting("run", None, "Length of the run in steps, in place of epochs.", ge=1)
     epochs: int | None = _setting(
-        "run", None, "Length of the run in passes over the training set (default: 20).", "-e", ge=1
+        "run", None, "Length of the run in passes over the training set (default: 30).", "-e", ge=1
     )
     eval_freq: int | None = _setting("run", None, "Steps between evaluations (default: one epoch).", ge=1)
     checkpoint_every: int | None = _setting(
@@ -143,6 +159,11 @@ class TrainConfig(BaseModel):
         if isinstance(settings, Mapping) and settings.get("preset") in PRESETS:
             return overlay(PRESETS[settings["preset"]], settings)
         return settings
+
+    @field_validator("preprocess", "activation", "init", mode="before")
+    @classmethod
+    def _hyphens_and_underscores_alike(cls, choice: Any) -> Any:
+        return choice.replace("_", "-") if isinstance(choice, str) else choice
 
     @field_validator("lr", mode="before")
     @classmethod
@@ -164,8 +185,10 @@ class TrainConfig(BaseModel):
     def _settings_that_go_together(self) -> "TrainConfig":
         if self.epochs is not None and self.max_steps is not None:
             raise ValueError(f"epochs ({self.epochs}) and max_steps ({self.max_steps}) both give the length: give one")
-        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
-            raise ValueError(f"momentum ({self.momentum}) is a setting of sgd and rmsprop, not of {self.optimizer}")
+        for name, (owner, choices) in _BELONGS_TO.items():
+            if getattr(self, name) != type(self).model_fields[name].default and getattr(self, owner) not in choices:
+                needed = " or ".join(choices)
+                raise ValueError(f"{name} has no effect with {owner} {getattr(self, owner)}: it belongs to {needed}")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
             raise ValueError("nesterov needs sgd with a momentum above 0: give --optimizer sgd --momentum 0.9")
         if self.clip_norm is not None and self.clip_value is not None:

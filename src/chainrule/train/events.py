@@ -24,6 +24,14 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """Something a person should know about the run, in plain words, with what to try."""
+
+    kind: str  #: short name, such as "plateau" or "dead-units"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a run ended. Losses are in nats, accuracies between 0 and 1; None where there is no validation part."""
 
@@ -40,6 +48,16 @@ class Result:
     weights: Literal["best", "last"]  #: the weights that all figures above belong to
     weights_step: int  #: the step after which these weights were taken
     stopped_early: bool
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Downloading:
+    """A file of the data set is on its way; `total` is None where the server does not say."""
+
+    file: str
+    done: int  #: bytes
+    total: int | None  #: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +107,6 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """Something a person should know about the run, in plain words, with what to try."""
-
-    kind: str  #: short name, such as "plateau" or "dead-units"
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Interrupted:
     """Ctrl-C was pressed; `resume` goes on from this step as if nothing had happened."""
 
@@ -111,5 +121,5 @@ class Finished:
     result: Result
 
 
-Event = Started | StepDone | Evaluated | CheckpointSaved | Remark | Interrupted | Finished
+Event = Downloading | Started | StepDone | Evaluated | CheckpointSaved | Remark | Interrupted | Finished
 Listener = Callable[[Event], None]

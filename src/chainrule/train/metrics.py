@@ -4,7 +4,7 @@
 |---|---|---|
 | metrics.csv, metrics.jsonl | evaluation | step, epoch, lr, the losses in nats, the accuracies |
 | steps.csv | step | step, loss of the batch before the update, lr |
-| times.csv | evaluation | step, seconds of training so far |
+| times.csv | evaluation | step, seconds of the run so far |
 
 Clock times stand in times.csv alone, so that a run that was interrupted and resumed leaves the same bytes in the
 others as one that was not. Numbers are written in full: reading them back gives the same floats.
@@ -14,40 +14,48 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from chainrule.train.events import Evaluated, Event, StepDone
 from chainrule.train.files import naming_the_file, write_atomically
 
-_EVALUATION = ("step", "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-_HEADERS = {"metrics.csv": _EVALUATION, "metrics.jsonl": None, "steps.csv": ("step", "loss", "lr"), "times.csv": ("step", "seconds")}
+HEADERS = {
+    "metrics.csv": "step,epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n",
+    "metrics.jsonl": "",
+    "steps.csv": "step,loss,lr\n",
+    "times.csv": "step,seconds\n",
+}
 
 
 class Metrics:
-    """A listener that writes the files above; `step` is where the run begins, and later lines are cut off.
+    """A listener that writes the files above, after the lines up to `keep`, the step at which a run is gone on with.
+
+    What they hold of later steps is cut off, for it will be written again; None, a new run, keeps nothing.
 
     Raises `UserError` when a file cannot be written.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> with Metrics(folder, step=0) as metrics:
+    >>> with Metrics(folder, keep=None) as metrics:
     ...     metrics(StepDone(step=1, epoch=1, loss=2.5, lr=0.1))
-    >>> (folder / "steps.csv").read_text()
-    'step,loss,lr\\n1,2.5,0.1\\n'
+    >>> read_csv(folder / "steps.csv")
+    [{'step': 1.0, 'loss': 2.5, 'lr': 0.1}]
     """
 
-    def __init__(self, run_dir: Path, *, step: int) -> None:
+    def __init__(self, run_dir: Path, *, keep: int | None) -> None:
         self._run_dir = run_dir
         self._opened = ExitStack()
         self._files: dict[str, IO[str]] = {}
-        for name, header in _HEADERS.items():
-            _cut_back(run_dir / name, header, step)
-            self._files[name] = self._opened.enter_context(open(run_dir / name, "a", encoding="utf-8", newline=""))
+        for name, header in HEADERS.items():
+            _cut_back(run_dir / name, header, -1 if keep is None else keep)
+            with naming_the_file(run_dir / name):
+                file = open(run_dir / name, "a", encoding="utf-8", newline="")  # noqa: SIM115
+            self._files[name] = self._opened.enter_context(file)
         times = read_csv(run_dir / "times.csv")
-        self._began = time.perf_counter() - (times[-1]["seconds"] if times else 0.0)
+        self._began = time.perf_counter() - ((times[-1]["seconds"] or 0.0) if times else 0.0)
 
     def __enter__(self) -> "Metrics":
         return self
@@ -58,22 +66,56 @@ class Metrics:
 
     @property
     def seconds(self) -> float:
-        """Time spent on the run so far, interruptions left out."""
+        """Time the run has taken so far, interruptions left out."""
         return time.perf_counter() - self._began
 
     def __call__(self, event: Event) -> None:
+        """Adds the lines of a step or an evaluation; other events have none."""
         with naming_the_file(self._run_dir):
             if isinstance(event, StepDone):
-                self._files["steps.csv"].write(f"{event.step},{event.loss!r},{event.lr!r}\n")
+                self._files["steps.csv"].write(_csv_line((event.step, event.loss, event.lr)))
             elif isinstance(event, Evaluated):
                 row = _row(event)
-                self._files["metrics.jsonl"].write(json.dumps(row) + "\n")
                 self._files["metrics.csv"].write(_csv_line(row.values()))
+                self._files["metrics.jsonl"].write(json.dumps(row) + "\n")
                 self._files["times.csv"].write(_csv_line((event.step, round(self.seconds, 3))))
 
     def sync(self) -> None:
-        """Puts every line so far safely on the disk: called before a checkpoint that counts on them."""
+        """Puts every line so far safely on the disk; called before a checkpoint that counts on them."""
         with naming_the_file(self._run_dir):
             for file in self._files.values():
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def read_csv(path: Path) -> list[dict[str, float | None]]:
+    """The lines of one of the files as dictionaries of numbers; an empty cell is None."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{name: float(cell) if cell else None for name, cell in line.items()} for line in csv.DictReader(file)]
+
+
+def _row(event: Evaluated) -> dict[str, float | None]:
+    return {
+        "step": event.step,
+        "epoch": event.epoch,
+        "lr": event.lr,
+        "train_loss": event.train.loss,
+        "train_accuracy": event.train.accuracy,
+        "val_loss": event.validation.loss if event.validation else None,
+        "val_accuracy": event.validation.accuracy if event.validation else None,
+    }
+
+
+def _csv_line(numbers: Iterable[float | None]) -> str:
+    return ",".join("" if number is None else repr(number) for number in numbers) + "\n"
+
+
+def _cut_back(path: Path, header: str, step: int) -> None:
+    """Leaves the header and the lines up to `step`; later ones go, and so does a line torn by a crash."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines[header.count("\n") :] if line.endswith("\n") and _step_of(line) <= step]
+    write_atomically(path, (header + "".join(kept)).encode())
+
+
+def _step_of(line: str) -> int:
+    return json.loads(line)["step"] if line.startswith("{") else int(line.split(",", 1)[0])

@@ -1,0 +1,134 @@
+"""`chainrule doctor`: what this machine offers, and the next step where something is lacking."""
+
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from chainrule.cli import show
+from chainrule.cli.options import debug_option, examples, json_option
+from chainrule.errors import UserError
+
+OPTIONAL = {"tensorboardX": "for --tensorboard", "threadpoolctl": "to see which kernels the BLAS library chose"}
+AVX2_KERNELS = ("Haswell", "Zen")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `advice` is the next step where something could be better, else empty."""
+
+    topic: str
+    found: str
+    advice: str = ""
+
+
+@click.command(epilog=examples("chainrule doctor", "chainrule doctor --json"))
+@json_option("the findings")
+@debug_option
+def doctor(as_json: bool) -> None:
+    """Look at this machine: versions, matrix products, threads, data sets, folders."""
+    findings = [*_software(), *_processor(), *_data(), *_folders()]
+    if as_json:
+        show.json_line({"findings": [asdict(finding) for finding in findings]})
+    else:
+        show.console().print(show.findings(findings))
+
+
+def _software() -> Iterator[Finding]:
+    yield Finding("chainrule", f"{version('chainrule')} in {Path(__file__).parents[1]}")
+    yield Finding("Python", f"{platform.python_version()} ({sys.executable})")
+    for requirement in requires("chainrule") or []:
+        if "extra ==" not in requirement:
+            package = re.split(r"[<>=!~ ;\[]", requirement)[0]
+            yield Finding(package, version(package))
+    for package, purpose in OPTIONAL.items():
+        try:
+            yield Finding(package, version(package))
+        except PackageNotFoundError:
+            yield Finding(package, "not installed", f"optional, {purpose}: pip install {package}")
+
+
+def _processor() -> Iterator[Finding]:
+    from chainrule.train.environment import environment
+
+    facts = environment()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    model, avx512 = _processor_facts()
+    yield Finding("processor", f"{model}, {cores} cores{', AVX-512' if avx512 else ''}")
+    yield Finding("BLAS", f"{facts['blas']['name']} {facts['blas']['version']}")
+    for pool in _thread_pools():
+        kernels, threads = pool.get("architecture"), pool["num_threads"]
+        slow = avx512 and pool["internal_api"] == "openblas" and kernels in AVX2_KERNELS
+        advice = "AVX2 kernels on an AVX-512 processor: try OPENBLAS_CORETYPE=SkylakeX chainrule ..." if slow else ""
+        yield Finding("BLAS kernels", str(kernels or pool["internal_api"]), advice)
+        crowded = threads > cores
+        yield Finding("BLAS threads", str(threads), f"more than cores: OMP_NUM_THREADS={cores}" if crowded else "")
+    variables = " ".join(f"{name}={value}" for name, value in facts["variables"].items())
+    yield Finding("thread variables", variables or "none set")
+    yield Finding("matrix product", f"{_gflops():.0f} GFLOP/s (float32, 1024 x 1024)")
+
+
+def _processor_facts() -> tuple[str, bool]:
+    """The processor's name, and whether it has AVX-512; where Linux does not tell, as Python knows it."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    name = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine(), "avx512f" in text
+
+
+def _thread_pools() -> list[dict[str, Any]]:
+    import numpy  # noqa: F401  threadpoolctl sees the libraries that are loaded
+
+    try:
+        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+    except ImportError:
+        return []
+    return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def _gflops(n: int = 1024, repeats: int = 10) -> float:
+    """The best of a few float32 products of two (n, n) matrices, 2 n^3 operations each."""
+    import numpy as np
+
+    a = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2e-9 * n**3 / min(seconds)
+
+
+def _data() -> Iterator[Finding]:
+    from chainrule import data
+
+    download = "downloaded when first used; or name its folder with --data-dir or CHAINRULE_DATA"
+    package = Path(data.__file__).parent
+    for name in data.NAMES:
+        try:
+            folder = data.find(name)
+        except UserError as error:  # CHAINRULE_DATA names no folder
+            yield Finding("data sets", str(error), "correct or unset the variable")
+            return
+        if folder != package:
+            yield Finding(name, str(folder or "not on this machine"), "" if folder else download)
+    embedded = [name for name in data.NAMES if data.find(name) == package]
+    yield Finding("embedded data", ", ".join(embedded))
+
+
+def _folders() -> Iterator[Finding]:
+    from chainrule.data.fetch import cache
+    from chainrule.train.folder import RUNS
+
+    for topic, folder in (("download cache", cache()), ("run folders", RUNS.absolute())):
+        exists = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        writable = os.access(exists, os.W_OK)
+        yield Finding(topic, str(folder), "" if writable else f"{exists} cannot be written: change its permissions")

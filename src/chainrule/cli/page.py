@@ -1,0 +1,203 @@
+"""The ops on a screen: the registry as a table; one op with its formulas drawn and the code of its rule."""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pygments import token  # type: ignore[import-untyped]
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme, Syntax
+from rich.text import Text
+
+from chainrule.cli import formula, show
+
+if TYPE_CHECKING:
+    from chainrule import Op
+
+# The terminal's own colours, and of these the ones that can be read on a dark and on a light background.
+CODE_THEME = ANSISyntaxTheme(
+    {
+        token.Comment: Style(dim=True),
+        token.Generic.Prompt: Style(dim=True),
+        token.Keyword: Style(color="magenta"),
+        token.Operator.Word: Style(color="magenta"),
+        token.Name.Decorator: Style(color="magenta"),
+        token.Name.Function: Style(color="cyan", bold=True),
+        token.String: Style(color="green"),
+    }
+)
+
+
+def facts(op: "Op") -> dict[str, Any]:
+    """One op as a row of the registry."""
+    return {
+        "name": op.name,
+        "module": op.__module__,
+        "signature": f"{op.name}{inspect.signature(op.rule)}",
+        "shapes": op.signature.text,
+        "summary": (inspect.getdoc(op) or "").split("\n\n")[0].replace("\n", " "),
+    }
+
+
+def details(op: "Op") -> dict[str, Any]:
+    """One op with its docstring, the code of its rule, and what is declared on it, as JSON can hold it."""
+    return {
+        **facts(op),
+        "doc": inspect.getdoc(op),
+        "source": inspect.getsource(op.rule),
+        "file": inspect.getsourcefile(op.rule),
+        "line": inspect.getsourcelines(op.rule)[1],
+        "textbook": op.textbook is not None,
+        "linear": op.linear,
+        "kinks": [str(kink) for kink in _kinks(op)],
+        "samples": list(_samples(op)),
+        "kernels": sorted(filter(None, op.kernels)),
+    }
+
+
+def registry(ops: Iterable["Op"]) -> RenderableType:
+    """Every op with its shapes and what it does, module by module."""
+    tables: list[RenderableType] = []
+    for module, members in groupby(map(facts, ops), key=lambda found: found["module"]):
+        table = show.table("", "shapes", "")
+        table.columns[0].header = Text(module.rpartition(".")[2], "bold not dim")
+        table.columns[0].no_wrap = table.columns[1].no_wrap = True
+        for found in members:
+            table.add_row(Text(found["name"], "cyan"), found["shapes"], _sentence(found["summary"]))
+        tables += [table, ""]
+    return Group(*tables[:-1])
+
+
+def page(op: "Op", width: int) -> RenderableType:
+    """Everything a reader wants to know about an op, from top to bottom."""
+    found = details(op)
+    declared = {
+        "kinks": "\n".join(found["kinks"]),
+        "samples": "\n".join(found["samples"]),
+        "textbook": "composed of simpler ops, as an independent witness" if op.textbook else "",
+        "kernels": ", ".join(found["kernels"]),
+    }
+    rest = show.table("", "")
+    for name, text in declared.items():
+        if text:
+            rest.add_row(Text(name, "bold"), text)
+    return Group(
+        Text.assemble((op.name, "bold cyan"), found["signature"].removeprefix(op.name)),
+        Text.assemble(("shapes ", "dim"), found["shapes"], ("   module ", "dim"), found["module"]),
+        Text(),
+        *_docstring(found["doc"] or "", width),
+        Text(),
+        Text.assemble(("Rule ", "bold"), (f"{found['file']}:{found['line']}", "dim")),
+        _code(_without_docstring(found["source"]), "python"),
+        Text(),
+        rest,
+    )
+
+
+def _kinks(op: "Op") -> Iterator[str]:
+    for kink in op.kinks:
+        at = ", ".join(f"{name} = {value}" for name, value in zip(op.inputs, kink.inputs, strict=False))
+        gives = ", ".join(f"g{name} = {value}" for name, value in zip(op.inputs, kink.gives, strict=False))
+        yield f"at {at}{_params(kink.params)}: {gives}"
+
+
+def _samples(op: "Op") -> Iterator[str]:
+    for sample in op.samples:
+        shapes = [] if sample.shapes is None else [str(tuple(map(int, s.split()))) for s in sample.shapes.split(",")]
+        yield (", ".join(shapes) or "shapes as above") + _params(sample.params)
+
+
+def _params(params: dict[str, Any]) -> str:
+    return "".join(f", {name}={value!r}" for name, value in params.items())
+
+
+def _code(source: str, language: str) -> Syntax:
+    return Syntax(source, language, theme=CODE_THEME, word_wrap=True)
+
+
+def _without_docstring(source: str) -> str:
+    """The code of a function whose docstring is shown elsewhere."""
+    lines = textwrap.dedent(source).splitlines()
+    function = ast.parse("\n".join(lines)).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    if ast.get_docstring(function) is not None:
+        first = function.body[0]
+        del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------------ docstrings
+
+SECTION = re.compile(r"(?P<name>[A-Z]\w+):(?= |$)")
+ROLE = re.compile(r":math:`(?P<formula>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
+
+
+def _docstring(doc: str, width: int) -> Iterator[RenderableType]:
+    """Paragraphs, headings, drawn formulas and highlighted examples, in the order of the docstring."""
+    for block in _blocks(doc.splitlines()):
+        indent = len(block[0]) - len(block[0].lstrip())
+        text = " ".join(line.strip() for line in block)
+        if text.startswith(".. math::"):
+            for row in formula.display(text.removeprefix(".. math::"), width - indent - 2):
+                yield Text(" " * indent + row, style="magenta", no_wrap=True, overflow="ignore")
+        elif text.startswith(">>>"):
+            yield _code(textwrap.dedent("\n".join(block)), "pycon")
+        elif text:
+            yield Padding(_sentence(text), (0, 0, 0, indent), expand=False)
+        else:
+            yield Text()
+
+
+def _blocks(lines: list[str]) -> Iterator[list[str]]:
+    """Groups of lines that belong together; an empty line is a group of its own.
+
+    A line begins a new group if it is indented less or more than the first of the group, or starts a section, an
+    argument, a formula or an example. A formula goes on over the lines indented more than its directive.
+    """
+    block: list[str] = []
+    for line in lines:
+        if block and not _goes_on(block, line):
+            yield block
+            block = []
+        block.append(line)
+    if block:
+        yield block
+
+
+def _goes_on(block: list[str], line: str) -> bool:
+    first, indent, own = block[0].strip(), _indent(block[0]), _indent(line)
+    if not line.strip() or not first:
+        return False
+    if first.startswith(".. math::"):
+        return own > indent
+    if first.startswith(">>>"):
+        return True
+    starts = line.lstrip().startswith((".. math::", ">>>", "- ", "* ")) or SECTION.match(line.strip())
+    return own == indent and not starts and not re.match(r"\w+: ", line.strip())
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _sentence(text: str) -> Text:
+    """Prose with its section name, code and formulas set apart."""
+    made = Text()
+    if section := SECTION.match(text):
+        made.append(section[0], style="bold")
+        text = text[section.end() :]
+    end = 0
+    for role in ROLE.finditer(text):
+        made.append(text[end : role.start()])
+        if role["formula"]:
+            made.append(formula.inline(role["formula"]), style="magenta")
+        else:
+            made.append(role["code"] or role["title"], style="cyan" if role["code"] else "italic")
+        end = role.end()
+    return made.append(text[end:])

@@ -1,0 +1,80 @@
+"""The end of a run: the test part measured once, the remarks, the pictures, result.json."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from chainrule.data import Dataset
+from chainrule.nn import Module
+from chainrule.train import checkpoint, folder, pictures, remarks
+from chainrule.train.evaluation import activation_units, confusion, measure
+from chainrule.train.events import Remark, Result, Started
+from chainrule.train.files import write_atomically
+from chainrule.train.metrics import read_csv
+
+
+def finish(model: Module, data: Dataset, started: Started, *, steps: int, seconds: float) -> Result:
+    """Measures the test part, remarks on the run, and writes the pictures and result.json into its folder.
+
+    The weights are those of the best validation accuracy or, without a validation part, the last ones: the test part
+    decides nothing. `model` has them afterwards, and is in eval mode.
+    """
+    run_dir, dtype = started.run_dir, started.config.dtype
+    weights: Literal["best", "last"] = "last" if data.validation is None else "best"
+    chosen = checkpoint.load(folder.checkpoint_path(run_dir, weights))
+    model.load_state_dict(chosen.arrays_under("model"))
+    test = measure(model.eval(), data.test, dtype=dtype)
+    measured = chosen.facts["evaluation"]
+    validation = measured["validation"] or {"loss": None, "accuracy": None}
+    result = Result(
+        run_dir=str(run_dir),
+        steps=steps,
+        epochs=steps / started.steps_per_epoch,
+        seconds=round(seconds, 3),
+        train_loss=measured["train"]["loss"],
+        train_accuracy=measured["train"]["accuracy"],
+        val_loss=validation["loss"],
+        val_accuracy=validation["accuracy"],
+        test_loss=test.loss,
+        test_accuracy=test.accuracy,
+        weights=weights,
+        weights_step=chosen.facts["step"],
+        stopped_early=steps < started.total_steps,
+        remarks=tuple(_remarks(model, data, run_dir, dtype)),
+    )
+    _draw(model, data, started, result)
+    write_atomically(run_dir / "result.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
+    return result
+
+
+def _remarks(model: Module, data: Dataset, run_dir: Path, dtype: str) -> Iterator[Remark]:
+    rows: list[dict[str, Any]] = list(read_csv(run_dir / "metrics.csv"))
+    train_losses = [row["train_loss"] for row in rows]
+    shares = np.bincount(data.train.y, minlength=data.n_classes) / len(data.train)
+    units = activation_units(model, data.train, dtype=dtype)
+    found = [remarks.plateau(train_losses, shares.tolist()), remarks.dead_units(units), remarks.saturation(units)]
+    if data.validation is not None:
+        steps = [int(row["step"]) for row in rows]
+        found.append(remarks.overfitting(train_losses[-1], [row["val_loss"] for row in rows], steps))
+    return (remark for remark in found if remark is not None)
+
+
+def _draw(model: Module, data: Dataset, started: Started, result: Result) -> None:
+    config, accuracy = started.config, pictures.percent(result.test_accuracy)
+    how = f"{started.parameters:,} parameters, {config.optimizer}, lr {config.lr:g}, batches of {config.batch_size}"
+    curve = pictures.learning_curve(
+        started.run_dir,
+        result,
+        title=f"{data.name}: {accuracy} test accuracy   ({how})",
+        steps_per_epoch=started.steps_per_epoch,
+    )
+    counts = confusion(model, data.test, data.n_classes, dtype=config.dtype)
+    title = f"{data.name}: {accuracy} of {len(data.test):,} test samples right"
+    pictures.save_figure(curve, started.run_dir / "learning_curve.png")
+    pictures.save_figure(
+        pictures.confusion_matrix(counts, data.classes, title=title), started.run_dir / "confusion_matrix.png"
+    )

@@ -1,0 +1,88 @@
+"""The run folder: one for each run, made once, never written over.
+
+config.yaml            every setting, as resolved; `chainrule train -c` reads it
+environment.json       versions, platform, BLAS, threads
+metrics.csv, .jsonl    a line for each evaluation          (`metrics`)
+steps.csv, times.csv   every batch's loss; the clock       (`metrics`)
+checkpoints/           best.safetensors, last.safetensors  (`checkpoint`)
+learning_curve.png, confusion_matrix.png                   (`pictures`)
+result.json            the figures at the end
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+from chainrule.errors import UserError
+from chainrule.train.config import TrainConfig, configure
+from chainrule.train.environment import environment
+from chainrule.train.files import naming_the_file, write_atomically
+
+RUNS = Path("runs")
+
+
+def create(config: TrainConfig, run_dir: Path | None = None) -> Path:
+    """Makes the folder of a new run, with its config and its environment; without `run_dir` under `runs`.
+
+    Raises `UserError` if `run_dir` is there already and not empty, or cannot be made.
+
+    >>> import tempfile
+    >>> folder = create(TrainConfig(), Path(tempfile.mkdtemp()) / "first")
+    >>> sorted(file.name for file in folder.iterdir())
+    ['checkpoints', 'config.yaml', 'environment.json']
+    """
+    if run_dir is not None:
+        with naming_the_file(run_dir):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if any(run_dir.iterdir()):
+                raise UserError(
+                    f"{run_dir} is not empty, and a run never writes over another: resume it, or name another"
+                )
+    else:
+        run_dir = _new_under_runs(config)
+    with naming_the_file(run_dir):
+        (run_dir / "checkpoints").mkdir()
+    write_atomically(run_dir / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
+    write_atomically(run_dir / "config.yaml", config.to_yaml().encode())
+    return run_dir
+
+
+def _new_under_runs(config: TrainConfig) -> Path:
+    """`runs/<dataset>-<model>-<time>-<hash of the config>`; if two runs meet, the later one gets a number."""
+    settings = hashlib.sha256(config.to_yaml().encode()).hexdigest()[:6]
+    name = f"{Path(config.dataset).stem}-{config.model}-{time.strftime('%Y%m%d-%H%M%S')}-{settings}"
+    for attempt in range(1, 1000):
+        run_dir = RUNS / (name if attempt == 1 else f"{name}-{attempt}")
+        with naming_the_file(run_dir):
+            try:
+                run_dir.mkdir(parents=True)
+            except FileExistsError:
+                continue
+        return run_dir
+    raise UserError(f"{RUNS} holds 999 runs that began in this second: wait a moment")
+
+
+def read_config(run_dir: Path) -> TrainConfig:
+    """The config of a run. Raises `UserError` if `run_dir` is not the folder of a run.
+
+    >>> read_config(Path("/no/such/run"))
+    Traceback (most recent call last):
+    chainrule.errors.UserError: no such run folder: /no/such/run
+    """
+    if not run_dir.is_dir():
+        raise UserError(f"no such run folder: {run_dir}")
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(f"{run_dir} is not a run folder: it holds no config.yaml")
+    return configure({}, file=run_dir / "config.yaml")
+
+
+def checkpoint_path(run_dir: Path, kind: str) -> Path:
+    """The file of the checkpoint `best` or `last`. Raises `UserError` for another name.
+
+    >>> checkpoint_path(Path("run"), "best").as_posix()
+    'run/checkpoints/best.safetensors'
+    """
+    if kind not in ("best", "last"):
+        raise UserError(f"no checkpoint {kind!r}: expected best or last")
+    return run_dir / "checkpoints" / f"{kind}.safetensors"

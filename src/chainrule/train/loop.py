@@ -1,0 +1,286 @@
+"""The training loop: steps, evaluations, checkpoints.
+
+The state of a run is everything that decides its next step: the weights, the optimizer, the schedule, the place in the
+epoch, every generator, and the best evaluation so far. `Training.checkpoint` holds all of it, `Training.restore` takes
+it back, and nothing else is kept between two steps: that is why a resumed run goes on bit for bit.
+"""
+
+import dataclasses
+import math
+import signal
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from chainrule import optim
+from chainrule.data import Batches, Dataset, Samples
+from chainrule.errors import UserError
+from chainrule.nn import CrossEntropyLoss, Module
+from chainrule.train import checkpoint, folder
+from chainrule.train.checkpoint import Checkpoint
+from chainrule.train.config import TrainConfig
+from chainrule.train.evaluation import measure
+from chainrule.train.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    Finished,
+    Interrupted,
+    Listener,
+    Measure,
+    Result,
+    Started,
+    StepDone,
+)
+from chainrule.train.finish import finish
+from chainrule.train.metrics import Metrics
+from chainrule.train.nonfinite import all_finite, blame
+from chainrule.train.optimise import LearningRate, make_optimizer
+from chainrule.train.tensorboard import TensorBoard
+
+
+class Training:
+    """A run in progress: the model, what trains it, and how far it is."""
+
+    def __init__(self, model: Module, data: Dataset, config: TrainConfig) -> None:
+        self.model, self.data, self.config = model, data, config
+        self.batches = Batches(
+            data.train, config.batch_size, rng=generator(config.seed, "batches"), wrap=config.sampler == "wrap"
+        )
+        self.steps_per_epoch = len(self.batches)
+        self.total_steps = config.max_steps or (config.epochs or 0) * self.steps_per_epoch
+        self.eval_freq = config.eval_freq or self.steps_per_epoch
+        self.parameters = list(model.parameters())
+        self.optimizer = make_optimizer(config, self.parameters)
+        self.learning_rate = LearningRate(config, self.optimizer, self.total_steps)
+        self.criterion = CrossEntropyLoss()
+        found = ((name, getattr(module, "rng", None)) for name, module in model.named_modules())
+        self.generators = {name: rng for name, rng in found if isinstance(rng, np.random.Generator)}
+        self.step = 0
+        self.best: dict[str, Any] | None = None  # step and score of the best evaluation; the lowest score is best
+        self.evaluations_since_best = 0
+        self.evaluation: dict[str, Any] | None = None  # the latest one
+        self.saved_step = 0
+
+    def run(self, run_dir: Path, listeners: Sequence[Listener]) -> Result:
+        """Trains from here to the end, writing to `run_dir`."""
+        self.run_dir = run_dir
+        with ExitStack() as opened:
+            # The loss is looked at after every step: NumPy need not warn as well.
+            opened.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
+            fresh = self.evaluation is None
+            self.metrics = opened.enter_context(Metrics(run_dir, keep=None if fresh else self.step))
+            self.listeners: list[Listener] = [self.metrics, *listeners]
+            if self.config.tensorboard:
+                self.listeners.append(opened.enter_context(TensorBoard(run_dir, step=self.step)))
+            stop = opened.enter_context(_stop_asked_by_ctrl_c())
+            started = self._started()
+            self._tell(started)
+            if fresh:
+                self._evaluate()
+                self._save("last")
+            self._train(stop)
+            result = finish(self.model, self.data, started, steps=self.step, seconds=self.metrics.seconds)
+            events: list[Event] = [*result.remarks, Finished(result)]
+            for event in events:
+                self._tell(event)
+            return result
+
+    def _train(self, stop: threading.Event) -> None:
+        self.model.train()
+        while self.step < self.total_steps and not self._out_of_patience():
+            if stop.is_set():
+                self._interrupt()
+            self._step()
+            evaluates = self.step % self.eval_freq == 0 or self.step == self.total_steps
+            if evaluates:
+                self._evaluate()
+            if self.step % self.config.checkpoint_every == 0 if self.config.checkpoint_every else evaluates:
+                self._save("last")
+        if self.saved_step != self.step:
+            self._save("last")
+        if stop.is_set():
+            self._interrupt()
+
+    def _step(self) -> None:
+        x, y = self.batches.next()
+        x = x.astype(self.config.dtype, copy=False)
+        loss = self.criterion(self.model(x), y)
+        value = float(loss.value)
+        if not math.isfinite(value):  # before zero_grad: the gradients of the step before may be the cause
+            raise self._not_finite(x, self.step + 1)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.config.clip_norm is not None:
+            optim.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        if self.config.clip_value is not None:
+            optim.clip_grad_value_(self.parameters, self.config.clip_value)
+        lr = self.optimizer.lr
+        self.optimizer.step()
+        self.learning_rate.after_step()
+        self.step += 1
+        self._tell(StepDone(self.step, 1 + (self.step - 1) // self.steps_per_epoch, value, lr))
+
+    def _evaluate(self) -> None:
+        train = self._measure(self.data.train)
+        validation = None if self.data.validation is None else self._measure(self.data.validation)
+        score = [train.loss] if validation is None else [-validation.accuracy, validation.loss]
+        is_best = self.best is None or score < self.best["score"]
+        event = Evaluated(
+            self.step, self.step / self.steps_per_epoch, self.optimizer.lr, train, validation, best=is_best
+        )
+        self.evaluation = dataclasses.asdict(event)
+        self.evaluations_since_best = 0 if is_best else self.evaluations_since_best + 1
+        self.learning_rate.after_evaluation(self.step, (validation or train).loss)
+        self._tell(event)
+        if is_best:
+            self.best = {"step": self.step, "score": score}
+            self._save("best")
+
+    def _measure(self, samples: Samples) -> Measure:
+        found = measure(self.model, samples, dtype=self.config.dtype)
+        if not math.isfinite(found.loss):
+            raise self._not_finite(samples.x[:1000].astype(self.config.dtype, copy=False), self.step + 1)
+        return found
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.evaluations_since_best >= self.config.patience
+
+    def _tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def _started(self) -> Started:
+        data = self.data
+        return Started(
+            run_dir=self.run_dir,
+            config=self.config,
+            step=self.step,
+            total_steps=self.total_steps,
+            steps_per_epoch=self.steps_per_epoch,
+            train_samples=len(data.train),
+            validation_samples=0 if data.validation is None else len(data.validation),
+            test_samples=len(data.test),
+            parameters=sum(parameter.size for parameter in self.parameters),
+        )
+
+    # how it stops before the end
+
+    def _interrupt(self) -> None:
+        path = self._save("last")
+        self._tell(Interrupted(self.step, path))
+        raise KeyboardInterrupt
+
+    def _not_finite(self, x: np.ndarray, step: int) -> UserError:
+        where = blame(self.model, x, step=step)
+        return UserError(
+            f"training stopped: {where} is NaN or infinite. The last good checkpoint is from step {self.saved_step}, "
+            f"in {self.run_dir}. Try a learning rate below {self.config.lr:g}, --clip-norm 1, or scaled inputs"
+        )
+
+    # what a checkpoint holds
+
+    def _save(self, kind: Literal["best", "last"]) -> Path:
+        if not all_finite(self.model):
+            raise self._not_finite(self.data.train.x[:1].astype(self.config.dtype, copy=False), self.step + 1)
+        self.metrics.sync()
+        path = folder.checkpoint_path(self.run_dir, kind)
+        checkpoint.save(path, self.checkpoint())
+        if kind == "last":
+            self.saved_step = self.step
+        self._tell(CheckpointSaved(self.step, path, kind))
+        return path
+
+    def checkpoint(self) -> Checkpoint:
+        """All that decides the next step, and what is needed to use the model without the data."""
+        facts = {
+            "config": self.config.model_dump(mode="json"),
+            "step": self.step,
+            "epoch": self.step / self.steps_per_epoch,
+            "best": self.best,
+            "evaluations_since_best": self.evaluations_since_best,
+            "evaluation": self.evaluation,
+            "batches": self.batches.state_dict(),
+            "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
+            "data": {
+                "name": self.data.name,
+                "classes": list(self.data.classes),
+                "input_shape": list(self.data.input_shape),
+                "preprocess": self.data.preprocess.to_dict(),
+                "fingerprint": _fingerprint(self.data),
+            },
+        }
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self.learning_rate.state_dict(),
+            "preprocess": self.data.preprocess.arrays(),
+        }
+        arrays = {f"{part}.{name}": array for part, found in parts.items() for name, array in found.items()}
+        return Checkpoint(facts, arrays)
+
+    def restore(self, saved: Checkpoint, path: Path) -> None:
+        """Takes back the state of `checkpoint`, read from `path`. Raises `UserError` if it belongs to another run."""
+        facts = saved.facts
+        if facts["data"]["fingerprint"] != _fingerprint(self.data):
+            raise UserError(
+                f"the data are not those that {path} was trained on: going on would not be the same run. "
+                "Give the same --data-dir, or begin a new run"
+            )
+        if facts["generators"].keys() != self.generators.keys():
+            raise UserError(f"{path} belongs to a network with other random layers than this one")
+        try:
+            self.model.load_state_dict(saved.arrays_under("model"))
+            self.optimizer.load_state_dict(saved.arrays_under("optimizer"))
+            self.learning_rate.load_state_dict(saved.arrays_under("learning_rate"))
+        except UserError as error:
+            raise UserError(f"{path} belongs to another run: {error}") from error
+        self.batches.load_state_dict(facts["batches"])
+        for name, rng in self.generators.items():
+            rng.bit_generator.state = facts["generators"][name]
+        self.step = self.saved_step = facts["step"]
+        self.best, self.evaluation = facts["best"], facts["evaluation"]
+        self.evaluations_since_best = facts["evaluations_since_best"]
+
+
+@contextmanager
+def _stop_asked_by_ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that the step in progress is finished; a second one interrupts at once.
+
+    Python lets only the main thread handle signals: elsewhere the event is never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _fingerprint(data: Dataset) -> int:
+    """A checksum of the labels and of samples throughout the training part: other data have another one."""
+    x = data.train.x[:: max(1, len(data.train) // 100)]
+    return zlib.crc32(x.tobytes(), zlib.crc32(data.train.y.tobytes()))
+
+
+def generator(seed: int, purpose: Literal["model", "batches"]) -> np.random.Generator:
+    """Independent streams of one seed, so that another network sees the same batches.
+
+    >>> bool(generator(0, "model").random() == generator(0, "batches").random())
+    False
+    """
+    return np.random.default_rng([seed, ("model", "batches").index(purpose)])

@@ -1,0 +1,158 @@
+"""A run from its config: begun, or gone on with after an interruption."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from chainrule import data as datasets
+from chainrule import models
+from chainrule.data import Dataset
+from chainrule.errors import UserError
+from chainrule.nn import Module
+from chainrule.train import checkpoint, folder
+from chainrule.train.config import TrainConfig
+from chainrule.train.events import Downloading, Listener, Result
+from chainrule.train.loop import Training, generator
+
+
+def run(config: TrainConfig, *, run_dir: str | Path | None = None, listeners: Sequence[Listener] = ()) -> Result:
+    """Loads the config's data, builds its network and trains it; see `fit`.
+
+    >>> import tempfile
+    >>> config = TrainConfig(dataset="moons", hidden=8, max_steps=3)
+    >>> run(config, run_dir=tempfile.mkdtemp()).steps
+    3
+    """
+    data = load_data(config, listeners)
+    return fit(build_model(config, data), data, config, run_dir=run_dir, listeners=listeners)
+
+
+def fit(
+    model: Module,
+    data: Dataset,
+    config: TrainConfig,
+    *,
+    run_dir: str | Path | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Result:
+    """Trains `model`, whose output is logits (n, classes), on `data` as the config says, and tests it.
+
+    The test part is measured once, at the end: with the weights of the best validation accuracy, or with the last
+    weights where there is no validation part. The model has these weights when `fit` returns.
+
+    Args:
+        model: trained in place. The config's fields about the network are not looked at.
+        data: as from `chainrule.data.load`; the config's fields about the data are not looked at.
+        config: the optimizer, the length of the run, the seed of the batches, and so on.
+        run_dir: where everything is written; a new folder under `runs` if left out. It must be new or empty.
+        listeners: told each event, in order.
+
+    Raises:
+        UserError: the loss is NaN or infinite (the message names the layer and the step), a file cannot be written,
+            `run_dir` is not empty.
+        UsageError: the config does not fit the data.
+        KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved and the listeners were told; `resume` goes on.
+
+    >>> import tempfile
+    >>> from chainrule.data import load
+    >>> from chainrule.nn import Linear
+    >>> data = load("moons")
+    >>> fit(Linear(2, 2), data, TrainConfig(max_steps=2), run_dir=tempfile.mkdtemp()).weights
+    'best'
+    """
+    training = Training(model, data, config)
+    return training.run(folder.create(config, None if run_dir is None else Path(run_dir)), listeners)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    model: Module | None = None,
+    data: Dataset | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Result:
+    """Goes on with an interrupted run from its last checkpoint, and ends bit for bit as if it had never stopped.
+
+    Args:
+        run_dir: the folder of the run.
+        model: the network given to `fit`, if it was not built from the config; its weights are replaced.
+        data: likewise the data.
+        listeners: told each event from here on.
+
+    Raises as `fit`; `UserError` also if `run_dir` is not the folder of a run, its last checkpoint is damaged or
+    belongs to another network, or the config or the data changed. Nothing is changed then.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> first = run(TrainConfig(dataset="moons", hidden=8, max_steps=3), run_dir=folder)
+    >>> resume(folder).test_accuracy == first.test_accuracy
+    True
+    """
+    run_dir = Path(run_dir)
+    config = folder.read_config(run_dir)
+    last = folder.checkpoint_path(run_dir, "last")
+    saved = checkpoint.load(last) if last.exists() or _got_beyond_the_start(run_dir) else None
+    if saved is not None and saved.facts["config"] != config.model_dump(mode="json"):
+        raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
+    data = load_data(config, listeners) if data is None else data
+    training = Training(build_model(config, data) if model is None else model, data, config)
+    if saved is not None:
+        training.restore(saved, last)
+    return training.run(run_dir, listeners)
+
+
+def _got_beyond_the_start(run_dir: Path) -> bool:
+    """Whether there was a checkpoint once: metrics.csv holds more than its header and the evaluation before step 1."""
+    metrics = run_dir / "metrics.csv"
+    return metrics.exists() and metrics.read_bytes().count(b"\n") > 2
+
+
+def load_data(config: TrainConfig, listeners: Sequence[Listener] = ()) -> Dataset:
+    """The config's data set; listeners are told of a download.
+
+    >>> load_data(TrainConfig(dataset="moons")).n_classes
+    2
+    """
+
+    def progress(file: str, done: int, total: int | None) -> None:
+        for listener in listeners:
+            listener(Downloading(file, done, total))
+
+    return datasets.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        val_size=config.val_size,
+        preprocess=config.preprocess,
+        image_size=config.image_size,
+        progress=progress,
+    )
+
+
+def build_model(config: TrainConfig, data: Dataset) -> Module:
+    """The config's network for this data, with its initial weights.
+
+    >>> build_model(TrainConfig(hidden=3), datasets.load("moons"))[1].out_features
+    3
+    """
+    return network(config, data.input_shape, data.n_classes)
+
+
+def network(config: TrainConfig, input_shape: Sequence[int], n_classes: int) -> Module:
+    """The config's network for inputs of this shape (without the batch), with its initial weights.
+
+    >>> network(TrainConfig(hidden="8,4"), (2,), 3)[5].out_features
+    3
+    """
+    return models.build(
+        config.model,
+        input_shape=input_shape,
+        n_classes=n_classes,
+        hidden=config.hidden,
+        activation=config.activation,
+        negative_slope=config.negative_slope,
+        dropout=config.dropout,
+        init=config.init,
+        init_std=config.init_std,
+        dtype=config.dtype,
+        rng=generator(config.seed, "model"),
+    )

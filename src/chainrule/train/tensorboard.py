@@ -1,0 +1,37 @@
+"""The metrics for TensorBoard, on request."""
+
+from pathlib import Path
+
+from chainrule.errors import UserError
+from chainrule.train.events import Evaluated, Event, StepDone
+
+
+class TensorBoard:
+    """A listener that writes `run_dir/tensorboard`; what an earlier process wrote after `step` is hidden.
+
+    Raises `UserError` if tensorboardX is not installed.
+    """
+
+    def __init__(self, run_dir: Path, *, step: int) -> None:
+        try:
+            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
+        except ImportError:
+            raise UserError("TensorBoard files need tensorboardX: pip install 'chainrule[tensorboard]'") from None
+        self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+    def __call__(self, event: Event) -> None:
+        """Adds the scalars of a step or an evaluation; other events have none."""
+        if isinstance(event, StepDone):
+            self._writer.add_scalar("batch/loss", event.loss, event.step)
+            self._writer.add_scalar("batch/lr", event.lr, event.step)
+        elif isinstance(event, Evaluated):
+            for part, measure in (("train", event.train), ("validation", event.validation)):
+                if measure is not None:
+                    self._writer.add_scalar(f"loss/{part}", measure.loss, event.step)
+                    self._writer.add_scalar(f"accuracy/{part}", measure.accuracy, event.step)

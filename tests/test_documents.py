@@ -1,0 +1,53 @@
+"""Every Python block in the documents runs, top to bottom, in one namespace per document."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule import OPS
+from chainrule.check import draw, gradcheck
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def run(document):
+    """The names that a document's blocks leave behind; a line number in an error is that of the document."""
+    text = document.read_text()
+    names = {"__name__": document.stem}
+    for block in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        above = text[: block.start(1)].count("\n")
+        exec(compile("\n" * above + block.group(1), str(document), "exec"), names)
+    return names
+
+
+@pytest.fixture
+def _registry_as_it_was():
+    before = dict(OPS)
+    yield
+    OPS.clear()
+    OPS.update(before)
+
+
+@pytest.mark.usefixtures("_registry_as_it_was")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_python_blocks_run(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(document)
+
+
+@pytest.mark.usefixtures("_registry_as_it_was")
+def test_the_op_that_contributing_shows_is_right():
+    op = run(ROOT / "CONTRIBUTING.md")["softsign"]
+    for sample in op.samples:
+        inputs = draw(op, sample, np.random.default_rng(0))
+        assert gradcheck(op, inputs, rtol=1e-8)
+        np.testing.assert_allclose(op(*inputs), op.textbook(*inputs), rtol=1e-14)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_links_to_files_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+        assert (document.parent / target).exists(), target
