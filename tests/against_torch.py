@@ -9,7 +9,7 @@ TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
 
 
 def assert_equals_torch(ours, theirs, *inputs):
-    """``ours`` on Tensors and ``theirs`` on PyTorch's give one value and one gradient per input, in the inputs' dtype."""
+    """``ours`` on Tensors and ``theirs`` on PyTorch's have the same value, gradients, shapes and dtypes."""
     tensors = [Tensor(x, requires_grad=True) for x in inputs]
     witnesses = [torch.tensor(x, requires_grad=True) for x in inputs]
     y, expected = ours(*tensors), theirs(*witnesses)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 Pullback = Callable[[Any], Any]
-Rule = Callable[..., tuple[Any, tuple[Pullback | None, ...]]]
+Rule = Callable[..., tuple[Any, tuple[Any, ...]]]
 
 OPS: dict[str, Op] = {}  # every op, by name
 NUMPY: dict[Callable, Callable] = {}  # a NumPy function -> what a Tensor does instead

@@ -41,7 +41,7 @@ def relu(x):
     """
 
     def gx(gy):
-        return np.where(x > 0, gy, 0)
+        return gy * (x > 0)
 
     return np.maximum(x, 0), (gx,)
 
@@ -50,7 +50,7 @@ def relu(x):
     "... -> ...",
     domain={"x": nonzero},
     samples=[*SHAPES, sample("3 4", negative_slope=0.3)],
-    textbook=lambda x, negative_slope=0.01: np.maximum(x, 0) + negative_slope * np.minimum(x, 0),
+    textbook=lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
     kinks=[kink((0.0,), (0.01,)), kink((0.0,), (0.3,), negative_slope=0.3)],
 )
 def leaky_relu(x, *, negative_slope=0.01):
@@ -61,9 +61,9 @@ def leaky_relu(x, *, negative_slope=0.01):
         negative_slope: the slope s below 0.
 
     Forward:
-        .. math:: y_i = \begin{cases} x_i & x_i > 0 \\ s x_i & x_i \le 0 \end{cases}
+        .. math:: y_i = \max(x_i, 0) + s \min(x_i, 0)
     Backward:
-        .. math:: \bar x_i = \begin{cases} \bar y_i & x_i > 0 \\ s \bar y_i & x_i \le 0 \end{cases}
+        .. math:: \bar x_i = \bar y_i \left( [x_i > 0] + s \, [x_i \le 0] \right)
     Derivation:
         .. math:: \frac{\partial y_i}{\partial x_j} = \delta_{ij} \left( [x_i > 0] + s \, [x_i < 0] \right)
                   \quad \text{where } x_i \ne 0
@@ -76,16 +76,16 @@ def leaky_relu(x, *, negative_slope=0.01):
     """
 
     def gx(gy):
-        return np.where(x > 0, gy, negative_slope * gy)
+        return gy * (x > 0) + negative_slope * gy * (x <= 0)
 
-    return np.where(x > 0, x, negative_slope * x), (gx,)
+    return np.maximum(x, 0) + negative_slope * np.minimum(x, 0), (gx,)
 
 
 @op(
     "... -> ...",
     domain={"x": nonzero},
     samples=[*SHAPES, sample("3 4", alpha=0.3)],
-    textbook=lambda x, alpha=1.0: np.maximum(x, 0) + np.minimum(alpha * (np.exp(x) - 1), 0),
+    textbook=lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
     kinks=[kink((0.0,), (0.3,), alpha=0.3)],
 )
 def elu(x, *, alpha=1.0):
@@ -102,20 +102,21 @@ def elu(x, *, alpha=1.0):
     Derivation:
         .. math:: \frac{\partial y_i}{\partial x_j}
                   = \delta_{ij} \left( [x_i > 0] + \alpha e^{x_i} [x_i < 0] \right) \quad \text{where } x_i \ne 0
-        At 0 the two sides meet with slopes 1 and :math:`\alpha`; by convention the derivative is :math:`\alpha`. The
-        exponential is taken of the negative part only, so that it cannot overflow.
+        At 0 the two sides meet with slopes 1 and :math:`\alpha`; by convention the derivative is :math:`\alpha`.
+        Nothing overflows, because the exponential is taken of :math:`\min(x, 0)`, for which both cases are one:
+        .. math:: y = \max(x, 0) + \alpha \left( e^{\min(x, 0)} - 1 \right)
     Source: Clevert, Unterthiner, Hochreiter, *Fast and accurate deep network learning by exponential linear units*
     (2016); the convention at 0 is PyTorch's.
 
     >>> elu(np.array([-1.0, 2.0])).round(4)
     array([-0.6321,  2.    ])
     """
-    below = np.where(x > 0, 0, x)
+    below = np.clip(x, None, 0)  # and not np.minimum, whose slope at 0 is 1/2
 
     def gx(gy):
-        return gy * np.where(x > 0, 1, alpha * np.exp(below))
+        return gy * (x > 0) + alpha * gy * np.exp(below) * (x <= 0)
 
-    return np.where(x > 0, x, alpha * np.expm1(below)), (gx,)
+    return np.maximum(x, 0) + alpha * np.expm1(below), (gx,)
 
 
 SELU_ALPHA = 1.6732632423543772
@@ -126,7 +127,7 @@ SELU_SCALE = 1.0507009873554805
     "... -> ...",
     domain={"x": nonzero},
     samples=SHAPES,
-    textbook=lambda x: SELU_SCALE * (np.maximum(x, 0) + np.minimum(SELU_ALPHA * (np.exp(x) - 1), 0)),
+    textbook=lambda x: np.where(x > 0, SELU_SCALE * x, SELU_SCALE * SELU_ALPHA * (np.exp(x) - 1)),
     kinks=[kink((0.0,), (SELU_SCALE * SELU_ALPHA,))],
 )
 def selu(x):
@@ -147,10 +148,10 @@ def selu(x):
     >>> selu(np.array([-1.0, 2.0])).round(4)
     array([-1.1113,  2.1014])
     """
-    y, (through_elu,) = elu.rule(x, alpha=SELU_ALPHA)
+    y, (elu_gx,) = elu.rule(x, alpha=SELU_ALPHA)
 
     def gx(gy):
-        return through_elu(SELU_SCALE * gy)
+        return elu_gx(SELU_SCALE * gy)  # type: ignore[misc]  # None for inputs without a gradient, which x is not
 
     return SELU_SCALE * y, (gx,)
 
@@ -171,15 +172,17 @@ def sigmoid(x):
                   = \frac{1}{1 + e^{-x}} \left( 1 - \frac{1}{1 + e^{-x}} \right) = y (1 - y)
         .. math:: \bar x_j = \sum_i \bar y_i \frac{\partial y_i}{\partial x_j}
                   = \sum_i \bar y_i \, \delta_{ij} \, y_i (1 - y_i) = \bar y_j \, y_j (1 - y_j)
-        Nothing overflows, because only :math:`z = e^{-|x|}` is used: y is :math:`1 / (1 + z)` for positive x, and
-        :math:`z / (1 + z)` for the others.
+        Nothing overflows, because the fraction is first multiplied, above and below, by :math:`e^{\min(x, 0)}`:
+        .. math:: y = \frac{e^{\min(x, 0)}}{e^{\min(x, 0)} + e^{-\max(x, 0)}}
+        as :math:`\min(x, 0) - x = -\max(x, 0)`. No exponent is above 0.
     Source: Goodfellow, Bengio, Courville, *Deep Learning* (2016), section 3.10.
 
     >>> sigmoid(np.array([0.0, 1.0])).round(4)
     array([0.5   , 0.7311])
     """
-    z = np.exp(np.where(x > 0, -x, x))
-    y = np.where(x > 0, 1, z) / (1 + z)
+    # At 0, clip and relu both have the slope from below, np.minimum would have 1/2: so all derivatives are right there.
+    below, above = np.exp(np.clip(x, None, 0)), np.exp(-relu(x))
+    y = below / (below + above)
 
     def gx(gy):
         return gy * (y * (1 - y))
@@ -285,7 +288,7 @@ def softplus(x, *, beta=1.0, threshold=20.0):
     if beta == 0:
         raise ValueError("softplus: beta=0, expected any other number")
     z = beta * x
-    smooth = np.where(z > 0, z, 0) + np.log1p(np.exp(np.where(z > 0, -z, z)))
+    smooth = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
     def gx(gy):
         return gy * np.where(z > threshold, 1, sigmoid(z))

@@ -375,8 +375,7 @@ def erf(x):
     >>> erf(np.array([0.0, 0.5, -3.0])).round(4)
     array([ 0.    ,  0.5205, -1.    ])
     """
-    size = np.where(x < 0, -x, x)
-    size = np.where(size > 6, 6, size)
+    size = np.minimum(np.where(x < 0, -x, x), 6)
     near = x * _ratio(ERF_P, ERF_Q, size * size)
     far = 1 - np.exp(-size * size) * _ratio(ERF_R, ERF_S, size)
     y = np.where(size < 0.46875, near, np.where(x < 0, -far, far))

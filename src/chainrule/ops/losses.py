@@ -31,7 +31,7 @@ def _reduced(name, losses, reduction, count):
 
 
 def _precision(x):
-    """The dtype of targets and weights that come without a precision of their own: float32 beside float32."""
+    """The dtype that weights, and targets that are integers, take beside ``x``: float32 beside float32."""
     return np.result_type(x.dtype, np.float32)
 
 
@@ -150,7 +150,7 @@ def cross_entropy(x, target, weight=None, *, reduction="mean", label_smoothing=0
         label_smoothing: the part of the target, from 0 to 1, that is spread evenly over the classes.
 
     Raises:
-        ValueError: a label outside 0 to c - 1; a smoothing outside 0 to 1; a shape that does not fit; another reduction.
+        ValueError: a label outside 0 to c - 1; a smoothing outside 0 to 1; shapes that do not fit; another reduction.
 
     Forward:
         .. math:: y_{nk} = \frac{e^{x_{nk}}}{\sum_j e^{x_{nj}}}, \qquad L_n = -\sum_k t_{nk} \ln y_{nk},
@@ -228,12 +228,14 @@ def cross_entropy(x, target, weight=None, *, reduction="mean", label_smoothing=0
     wanted = w * ((1 - label_smoothing) * t + label_smoothing / x.shape[1])
 
     z = x - x.max(1, keepdims=True)
-    logy = z - np.log(np.exp(z).sum(1, keepdims=True))
+    e = np.exp(z)
+    s = e.sum(1, keepdims=True)
+    logy = z - np.log(s)
     losses = -_expected_log(wanted, logy)
     loss, spread = _reduced("cross_entropy", losses, reduction, (w * t).sum() if are_labels else losses.size)
 
     def gx(gy):
-        return np.expand_dims(spread(gy), 1) * (np.exp(logy) * wanted.sum(1, keepdims=True) - wanted)
+        return np.expand_dims(spread(gy), 1) * (e / s * wanted.sum(1, keepdims=True) - wanted)
 
     def gtarget(gy):
         return np.expand_dims(spread(gy), 1) * ((label_smoothing - 1) * w * logy)
@@ -269,7 +271,7 @@ def nll_loss(x, target, weight=None, *, reduction="mean"):
     r"""Minus the log-probability of the right class.
 
     Args:
-        x: ``(n, c)`` or ``(n, c, ...)`` log-probabilities, classes along axis 1, as log_softmax gives them.
+        x: log-probabilities, ``(n, c)`` or ``(n, c, ...)``, as log_softmax gives them.
         target: integer labels ``(n,)`` or ``(n, ...)``.
         weight: ``(c,)``, one factor for each class, or None; ``"mean"`` divides by the sum of the labels' weights.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
@@ -278,12 +280,13 @@ def nll_loss(x, target, weight=None, *, reduction="mean"):
         ValueError: a label outside 0 to c - 1; a target or a weight of another shape; an unknown reduction.
 
     Forward:
-        .. math:: L = -\frac{1}{W} \sum_n w_{c_n} x_{n c_n}, \qquad W = \sum_n w_{c_n}
+        .. math:: L = -\frac{1}{W} \sum_n \sum_k w_k t_{nk} x_{nk}, \qquad W = \sum_n \sum_k w_k t_{nk}
+        where :math:`t_{nk}` is 1 if k is the label of example n, else 0.
     Backward:
-        .. math:: \bar x_{ni} = -\bar L \, \frac{w_i}{W} \, \delta_{i c_n}
+        .. math:: \bar x_{ni} = -\bar L \, \frac{w_i t_{ni}}{W}
     Derivation:
-        .. math:: \frac{\partial L}{\partial x_{mi}} = -\frac{1}{W} \sum_n w_{c_n} \delta_{nm} \delta_{i c_n}
-                  = -\frac{w_i}{W} \delta_{i c_m}
+        .. math:: \frac{\partial L}{\partial x_{mi}}
+                  = -\frac{1}{W} \sum_n \sum_k w_k t_{nk} \, \delta_{nm} \delta_{ki} = -\frac{w_i t_{mi}}{W}
         Only the right class's log-probability gets a gradient. Without weights W is the batch size B: the 1/B of the
         mean. Through log_softmax this becomes :math:`(y - t) / B`, as cross_entropy derives.
     Source: Goodfellow, Bengio, Courville, *Deep Learning* (2016), section 5.5; the weighted mean is PyTorch's.
@@ -429,8 +432,9 @@ def huber_loss(x, target, *, reduction="mean", delta=1.0):
         ValueError: the shapes differ; an unknown reduction; ``delta`` not above 0.
 
     Forward:
-        .. math:: L = \frac{1}{N} \sum_i h(d_i), \qquad d_i = x_i - t_i, \qquad q_i = \min(\max(d_i, -\delta), \delta),
-                  \qquad h(d_i) = q_i (d_i - q_i / 2)
+        .. math::
+            d_i = x_i - t_i, \qquad q_i = \min(\max(d_i, -\delta), \delta), \\
+            L = \frac{1}{N} \sum_i h(d_i), \qquad h(d_i) = q_i \left( d_i - \frac{q_i}{2} \right)
     Backward:
         .. math:: \bar x_i = \frac{1}{N} \bar L \, q_i, \qquad \bar t_i = -\bar x_i
     Derivation:
