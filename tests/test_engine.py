@@ -367,14 +367,19 @@ def test_a_rule_that_cannot_be_differentiated_again_says_so():
         buffer[:] = x
         return buffer**2, (lambda gy: 2 * gy * buffer,)
 
+    @op("... -> ...")
+    def without_gy(x):
+        return 2 * x, (lambda gy: np.full(x.shape, 2.0),)
+
+    everyone = (through_an_array, through_a_number, through_a_buffer, without_gy)
     try:
-        for broken in (through_an_array, through_a_number, through_a_buffer):
+        for broken in everyone:
             assert grad(lambda x, f=broken: f(x).sum())(np.ones(2)).shape == (2,)
             with pytest.raises(TypeError, match=f"{broken.name}: its rule cannot be differentiated again"):
                 hessian(lambda x, f=broken: f(x).sum())(np.ones(2))
     finally:
-        for name in ("through_an_array", "through_a_number", "through_a_buffer"):
-            unregister(name)
+        for broken in everyone:
+            unregister(broken.name)
 
 
 # ---------------------------------------------------------------------------------------------- messages
