@@ -401,6 +401,8 @@ def test_integers_have_no_gradient(dtype):
         (lambda x: Tensor(1.0).backward(), RuntimeError, "requires_grad=True"),
         (lambda x: x + np.ones((4, 5)), ValueError, r"add: a has shape \(2, 3\), b has shape \(4, 5\)"),
         (lambda x: x.reshape(4, 2), ValueError, r"reshape: .*\(2, 3\)"),
+        (lambda x: x[5], IndexError, r"getitem: .*out of bounds.*\(2, 3\)"),
+        (lambda x: x.sum(axis=3), ValueError, r"sum: axis 3.*\(2, 3\)"),
         (lambda x: np.asarray(x), TypeError, r"\.value"),
         (lambda x: x.__setitem__(0, 1.0), TypeError, r"np\.where"),
         (lambda x: np.fft.fft(x), TypeError, "no op"),

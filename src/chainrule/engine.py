@@ -180,12 +180,12 @@ class Op:
         rule = self.kernels.get(_state.backend, self.rule)
         try:
             result = rule(*values, **params)
-        except ValueError as err:
+        except (ValueError, IndexError) as err:
             if str(err).startswith(f"{self.name}: "):
                 raise
             found = [f"{name} has shape {shape}" for name, shape in zip(self._names(values), shapes, strict=False)]
             found += [f"{key}={value!r}" for key, value in params.items()]
-            raise ValueError(f"{self.name}: {err} ({', '.join(found)})") from err
+            raise type(err)(f"{self.name}: {err} ({', '.join(found)})") from err
         match result:
             case (_, tuple(pullbacks)) if len(pullbacks) >= len(values):
                 return result

@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from chainrule.engine import implements, kink, op, sample
 from chainrule.ops.domains import distinct
 
-# One result must have at least one entry, and ddof=1 at least two; a sum may have none.
+# A mean or an extreme is of at least one entry; a sum may have no terms (EMPTY).
 REDUCTIONS = (
     sample("3 4"),
     sample("3 4", axis=0),
