@@ -132,7 +132,7 @@ class Op:
     linear: bool = False  # linear in its inputs: the pullbacks hold shapes and indices, never values
     domain: dict[str, Callable] = field(default_factory=dict)  # input -> how to draw it; default: normal numbers
     kinks: tuple[Kink, ...] = ()
-    samples: tuple[Sample, ...] = (Sample(None, {}),)
+    samples: tuple[Sample, ...] = ()
     kernels: dict[str | None, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -215,13 +215,16 @@ class Op:
         return bound.args, bound.kwargs
 
 
-def op(signature: str, *, numpy: Callable | None = None, **declared: Any) -> Callable[[Rule], Op]:
+def op(
+    signature: str, *, numpy: Callable | None = None, samples: Iterable[Sample | str | None] = (None,), **declared: Any
+) -> Callable[[Rule], Op]:
     """Make an op of a rule. Adding an op to the library is writing this one function.
 
     Args:
         signature: the shapes, for example ``"n d, m d -> n m"`` (see :class:`Signature`).
         numpy: the NumPy function that this op is, so that ``np.exp(tensor)`` finds it.
-        declared: ``textbook``, ``linear``, ``domain``, ``kinks``, ``samples`` (see :class:`Op`).
+        samples: where it is tested; a string means these shapes, None those of the signature.
+        declared: ``textbook``, ``linear``, ``domain``, ``kinks`` (see :class:`Op`).
 
     >>> @op("... -> ...")
     ... def cube(x):
@@ -234,7 +237,8 @@ def op(signature: str, *, numpy: Callable | None = None, **declared: Any) -> Cal
     """
 
     def make(rule: Rule) -> Op:
-        made = Op(rule, Signature(signature), **declared)
+        given = tuple(s if isinstance(s, Sample) else sample(s) for s in samples)
+        made = Op(rule, Signature(signature), samples=given, **declared)
         OPS[made.name] = made
         if numpy is not None:
             NUMPY[numpy] = made if isinstance(numpy, np.ufunc) else _called_like(numpy, made)

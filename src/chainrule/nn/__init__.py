@@ -16,15 +16,7 @@ from chainrule.nn.activations import (
     Tanh,
 )
 from chainrule.nn.layers import Dropout, Flatten, Identity, Linear
-from chainrule.nn.losses import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    HuberLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-)
+from chainrule.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from chainrule.nn.module import Module, Sequential, observe
 from chainrule.nn.summary import Summary, summary
 

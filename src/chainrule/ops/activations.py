@@ -189,12 +189,7 @@ def sigmoid(x):
     return y, (gx,)
 
 
-@op(
-    "... -> ...",
-    numpy=np.tanh,
-    samples=SHAPES,
-    textbook=lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
-)
+@op("... -> ...", numpy=np.tanh, samples=SHAPES, textbook=lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)))
 def tanh(x):
     r"""The hyperbolic tangent: from -1 to 1.
 
@@ -352,14 +347,7 @@ def gelu(x, *, approximate="none"):
 
 # ---------------------------------------------------------------------------------------------------- distributions
 
-ALONG = (
-    sample("3 4"),
-    sample("3 4", dim=0),
-    sample("2 3 4", dim=1),
-    sample("5"),
-    sample("3 1"),
-    sample("0 3"),
-)
+ALONG = ("3 4", sample("3 4", dim=0), sample("2 3 4", dim=1), "5", "3 1", "0 3")
 
 
 @op("_ -> _", samples=ALONG, textbook=lambda x, dim=-1: np.exp(x) / np.exp(x).sum(dim, keepdims=True))
@@ -455,14 +443,7 @@ def log_softmax(x, *, dim=-1):
 @op(
     "..., ... -> ...",
     domain={"mask": true_or_false},
-    samples=[
-        sample("3 4, 3 4"),
-        sample("3 4, 3 4", p=0.1),
-        sample("3 4, 3 1", p=0.0),
-        sample("4, 3 4"),
-        sample("0 3, 0 3"),
-        sample(","),
-    ],
+    samples=["3 4, 3 4", sample("3 4, 3 4", p=0.1), sample("3 4, 3 1", p=0.0), "4, 3 4", "0 3, 0 3", ","],
     textbook=lambda x, mask, p=0.5: np.where(mask, x / (1 - p), 0),
 )
 def dropout(x, mask, *, p=0.5):

@@ -122,19 +122,19 @@ def _cross_entropy_composed(x, target, weight=None, *, reduction="mean", label_s
     "_, _, c -> _",
     domain={"target": _labels_or_probabilities, "weight": positive},
     samples=[
-        sample("5 3, 5"),
-        sample("5 3, 5 3"),
-        sample("4 6, 4, 6"),
-        sample("4 6, 4 6, 6"),
+        "5 3, 5",
+        "5 3, 5 3",
+        "4 6, 4, 6",
+        "4 6, 4 6, 6",
         sample("4 6, 4, 6", label_smoothing=0.1),
         sample("5 3, 5 3", label_smoothing=0.2, reduction="sum"),
         sample("4 6, 4, 6", reduction="sum"),
         sample("5 3, 5", reduction="none"),
-        sample("2 3 4 5, 2 4 5"),
+        "2 3 4 5, 2 4 5",
         sample("2 4 3, 2 3, 4", reduction="none"),
         sample("2 4 3, 2 4 3, 4", label_smoothing=0.1),
-        sample("1 3, 1"),
-        sample("4 1, 4, 1"),
+        "1 3, 1",
+        "4 1, 4, 1",
         sample("0 3, 0", reduction="sum"),
     ],
     textbook=_cross_entropy_composed,
@@ -256,13 +256,13 @@ def _nll_loss_composed(x, target, weight=None, *, reduction="mean"):
     "_, _, c -> _",
     domain={"target": _labels_or_probabilities, "weight": positive},
     samples=[
-        sample("5 3, 5"),
-        sample("4 6, 4, 6"),
+        "5 3, 5",
+        "4 6, 4, 6",
         sample("4 6, 4, 6", reduction="sum"),
         sample("4 6, 4, 6", reduction="none"),
-        sample("2 3 4 5, 2 4 5"),
-        sample("2 4 3, 2 3, 4"),
-        sample("4 1, 4, 1"),
+        "2 3 4 5, 2 4 5",
+        "2 4 3, 2 3, 4",
+        "4 1, 4, 1",
         sample("0 3, 0", reduction="sum"),
     ],
     textbook=_nll_loss_composed,
@@ -310,10 +310,10 @@ def nll_loss(x, target, weight=None, *, reduction="mean"):
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 SAME = (
-    sample("3 4, 3 4"),
+    "3 4, 3 4",
     sample("5, 5", reduction="sum"),
     sample("2 1 3, 2 1 3", reduction="none"),
-    sample(","),
+    ",",
     sample("0 3, 0 3", reduction="sum"),
 )
 
@@ -323,11 +323,7 @@ def _between(rng, shape, sizes):
     return 0.2 * rng.integers(-7, 8, shape)
 
 
-@op(
-    "_, _ -> _",
-    samples=SAME,
-    textbook=lambda x, target, *, reduction="mean": REDUCE[reduction]((x - target) ** 2),
-)
+@op("_, _ -> _", samples=SAME, textbook=lambda x, target, *, reduction="mean": REDUCE[reduction]((x - target) ** 2))
 def mse_loss(x, target, *, reduction="mean"):
     r"""The squared difference, averaged over all entries.
 
@@ -467,11 +463,11 @@ def huber_loss(x, target, *, reduction="mean", delta=1.0):
 # ----------------------------------------------------------------------------------------------------------- yes or no
 
 WEIGHTED = (
-    sample("3 4, 3 4"),
-    sample("3 4, 3 4, 4"),
+    "3 4, 3 4",
+    "3 4, 3 4, 4",
     sample("3 4, 3 4, 3 1", reduction="sum"),
     sample("2 1 3, 2 1 3", reduction="none"),
-    sample("5, 5, "),
+    "5, 5, ",
     sample("0 3, 0 3", reduction="sum"),
 )
 
@@ -551,7 +547,7 @@ def _binary_cross_entropy_with_logits_composed(x, target, weight=1.0, pos_weight
 @op(
     "_, _, _, _ -> _",
     domain={"target": probability, "weight": positive, "pos_weight": positive},
-    samples=[*WEIGHTED, sample("3 4, 3 4, 3 1, 4"), sample("2 3 4, 2 3 4, 4, 3 1", reduction="none")],
+    samples=[*WEIGHTED, "3 4, 3 4, 3 1, 4", sample("2 3 4, 2 3 4, 4, 3 1", reduction="none")],
     textbook=_binary_cross_entropy_with_logits_composed,
 )
 def binary_cross_entropy_with_logits(x, target, weight=None, pos_weight=None, *, reduction="mean"):

@@ -14,13 +14,7 @@ from chainrule.ops.broadcast import sum_to
 
 @op(
     "... d, m d, m -> ... m",
-    samples=[
-        sample("3 4, 5 4, 5"),
-        sample("3 4, 5 4"),
-        sample("4, 5 4, 5"),
-        sample("2 3 4, 5 4, 5"),
-        sample("0 4, 5 4, 5"),
-    ],
+    samples=["3 4, 5 4, 5", "3 4, 5 4", "4, 5 4, 5", "2 3 4, 5 4, 5", "0 4, 5 4, 5"],
     textbook=lambda x, weight, bias=0.0: x @ weight.T + bias,
 )
 def linear(x, weight, bias=None):
@@ -76,18 +70,18 @@ def _matmul_by_sums(a, b):
     "_, _ -> _",
     numpy=np.matmul,
     samples=[
-        sample("3 4, 4 5"),
-        sample("4, 4"),
-        sample("4, 4 5"),
-        sample("3 4, 4"),
-        sample("2 3 4, 2 4 5"),
-        sample("2 3 4, 4 5"),
-        sample("3 4, 2 4 5"),
-        sample("6 1 3 4, 2 4 5"),
-        sample("4, 2 4 3"),
-        sample("2 3 4, 4"),
-        sample("0 4, 4 5"),
-        sample("3 0, 0 5"),
+        "3 4, 4 5",
+        "4, 4",
+        "4, 4 5",
+        "3 4, 4",
+        "2 3 4, 2 4 5",
+        "2 3 4, 4 5",
+        "3 4, 2 4 5",
+        "6 1 3 4, 2 4 5",
+        "4, 2 4 3",
+        "2 3 4, 4",
+        "0 4, 4 5",
+        "3 0, 0 5",
     ],
     textbook=_matmul_by_sums,
 )

@@ -58,10 +58,10 @@ def reshape(x, *, shape):
     numpy=np.transpose,
     linear=True,
     samples=[
-        sample("3 4"),
-        sample("2 3 4"),
+        "3 4",
+        "2 3 4",
         sample("2 3 4 5", axes=(1, -1, 0, 2)),
-        sample("5"),
+        "5",
         sample("", axes=()),
         sample("0 3", axes=(1, 0)),
     ],
@@ -164,7 +164,7 @@ def broadcast_to(x, *, shape):
     "_ -> _",
     numpy=np.squeeze,
     linear=True,
-    samples=[sample("1 3 1"), sample("1 3 1", axis=0), sample("1 3 1", axis=(0, -1)), sample("1"), sample("0 1")],
+    samples=["1 3 1", sample("1 3 1", axis=0), sample("1 3 1", axis=(0, -1)), "1", "0 1"],
 )
 def squeeze(x, *, axis=None):
     r"""Without axes of size 1: these, or all.
@@ -453,13 +453,7 @@ def _concatenate_by_padding(*xs, axis=0):
 @op(
     "_ -> _",
     linear=True,
-    samples=[
-        sample("3 4, 2 4"),
-        sample("3 4, 3 1, 3 5", axis=1),
-        sample("2 3 4, 2 2 4", axis=-2),
-        sample("5"),
-        sample("0 3, 2 3"),
-    ],
+    samples=["3 4, 2 4", sample("3 4, 3 1, 3 5", axis=1), sample("2 3 4, 2 2 4", axis=-2), "5", "0 3, 2 3"],
     textbook=_concatenate_by_padding,
 )
 def concatenate(*xs, axis=0):
@@ -496,13 +490,7 @@ def _concatenate(arrays, axis=0):
 @op(
     "_ -> _",
     linear=True,
-    samples=[
-        sample("3 4, 3 4"),
-        sample("3 4, 3 4, 3 4", axis=1),
-        sample("2 3, 2 3", axis=-1),
-        sample(", , "),
-        sample("0"),
-    ],
+    samples=["3 4, 3 4", sample("3 4, 3 4, 3 4", axis=1), sample("2 3, 2 3", axis=-1), ", , ", "0"],
     textbook=lambda *xs, axis=0: np.concatenate([np.expand_dims(x, axis) for x in xs], axis),
 )
 def stack(*xs, axis=0):
