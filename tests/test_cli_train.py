@@ -179,8 +179,16 @@ def test_evaluate_shows_each_class(trained, call):
     code, text, _ = call("evaluate", folder)
     assert code == 0
     assert f"accuracy {100 * last_line(out)['test_accuracy']:.2f} %" in text
+    rows = {line.split()[0]: line.split(" %")[-1].strip() for line in text.splitlines() if line[:1].isdigit()}
     counts = [int(line.split()[1]) for line in text.splitlines() if line[:1].isdigit()]
     assert counts == np.bincount(data.load("digits").test.y).tolist()
+    confusion = last_line(call("evaluate", folder, "--json")[1])["confusion"]
+    assert sum(map(sum, confusion)) > sum(confusion[i][i] for i in range(10)), "no mistake to show"
+    for label, row in enumerate(confusion):
+        wrong = {f"{other} ({count})" for other, count in enumerate(row) if count and other != label}
+        shown = set(filter(None, rows[str(label)].split(", ")))
+        assert shown <= wrong
+        assert len(shown) == min(3, len(wrong))
 
 
 def test_evaluate_takes_a_part_and_a_checkpoint(trained, call):
@@ -264,6 +272,9 @@ def test_predict_takes_samples_of_the_data_set(trained, pictures, call):
     for sample in (0, 2):
         assert f"test sample {sample}" in out
         assert f"labelled {raw.y[sample]}" in out
+    found = last_line(call("predict", trained[0], "--sample", "0", "--sample", "2", "--json")[1])["predictions"]
+    expected = training.predict(trained[0], raw.x[[0, 2]])
+    assert [each["probabilities"] for each in found] == [each.probabilities for each in expected]
     code, out, err = call("predict", trained[0], "--sample", "300")
     assert (code, out) == (2, "")
     assert "expected 0 to 299" in err
@@ -290,6 +301,13 @@ def test_predict_of_what_is_no_picture_is_one_line(trained, call, arguments, cod
 # --------------------------------------------------------------------------------------------------------- progress
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Time goes on by 0.02 s whenever it is looked at."""
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(progress, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(ticks) / 50)}))
+
+
 def view_of(happened, *, terminal=False, width=80):
     printed = io.StringIO()
     with progress.View(Console(file=printed, force_terminal=terminal, width=width, color_system=None)) as view:
@@ -310,15 +328,32 @@ def test_a_download_is_a_bar_on_a_terminal_and_a_line_elsewhere():
     assert view_of([events.Downloading("a.gz", 5, None)]) == "downloading a.gz\n"
 
 
-def test_steps_are_silent_without_a_terminal_until_the_heartbeat(monkeypatch):
+def test_steps_are_silent_without_a_terminal_until_the_heartbeat(clock):
     steps = [events.StepDone(step, 1, 0.5, 0.1) for step in range(1, 1001)]
-    clock = iter(range(10**6))
-    monkeypatch.setattr(progress, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock) / 50)}))
     lines = [line for line in view_of([started(), *steps]).splitlines() if line.startswith("step")]
     assert len(lines) == 2  # 1,000 steps of 0.02 s, a line every 10 s
     assert lines[0].startswith("step 5")
     assert "/2,000" in lines[0]
     assert "loss 0.5000" in lines[0]
+
+
+def happened_with_many_evaluations():
+    measure = events.Measure(0.25, 0.875)
+    yield started()
+    for step in range(1, 1001):
+        yield events.StepDone(step, 1, 0.5, 0.1)
+        if step % 2 == 0:
+            yield events.Evaluated(step, 1.0, 0.1, measure, None, best=False)
+
+
+def test_an_evaluation_takes_the_place_of_a_heartbeat(clock):
+    lines = view_of(happened_with_many_evaluations()).splitlines()
+    assert not [line for line in lines if line.startswith("step")]
+    assert len([line for line in lines if line.strip().startswith("1.0")]) == 500
+
+
+def test_the_bar_moves_however_often_there_are_evaluations(clock):
+    assert "loss 0.5000" in view_of(happened_with_many_evaluations(), terminal=True)
 
 
 @pytest.mark.parametrize("width", [80, 120])

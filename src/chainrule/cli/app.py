@@ -1,6 +1,5 @@
 """The command `chainrule`: its commands, and the one place where an error becomes one line and an exit code."""
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,10 +16,12 @@ from chainrule.cli.predict import predict
 from chainrule.cli.train import train
 from chainrule.errors import UserError
 
+COMMANDS = [train, evaluate, predict, ops, doctor]
 HELP_STYLE = click.RichHelpConfiguration(
     theme="cargo-slim",
     options_table_column_types=["opt_short", "opt_long", "help"],
     text_markup="rich",
+    commands_before_options=True,
     max_width=120,
 )
 
@@ -29,13 +30,14 @@ HELP_STYLE = click.RichHelpConfiguration(
     context_settings=CONTEXT_SETTINGS,
     epilog=examples("chainrule train digits --epochs 10", "chainrule train mnist --hidden 300", "chainrule ops linear"),
 )
+@click.command_panel("Commands", commands=[str(command.name) for command in COMMANDS])
 @click.version_option(package_name="chainrule", message="%(prog)s %(version)s")
 @click.rich_config(HELP_STYLE)
 def app() -> None:
     """Derive a gradient, check it, read it, and train with it."""
 
 
-for command in (train, evaluate, predict, ops, doctor):
+for command in COMMANDS:
     app.add_command(command)
 
 
@@ -47,10 +49,6 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if args is None else args)
     try:
         code = app.main(args, prog_name="chainrule", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads has seen enough, as in `chainrule ops | head`; nothing more can be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in args:
             traceback.print_exc()
@@ -79,5 +77,4 @@ def _in_one_line(error: BaseException) -> tuple[str, int]:
         case MemoryError():
             return f"out of memory: {error}", 1
         case _:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            return f"internal error: {what}; run again with --debug for the traceback", 1
+            return f"internal error: {type(error).__name__}: {error}; run again with --debug for the traceback", 1

@@ -68,7 +68,8 @@ class ConfigCommand(click.RichCommand):
         made: list[click.Parameter] = []
         for option in options():
             if option.positional:
-                made.append(click.RichArgument([option.name + ARGUMENT], required=False, metavar=option.name.upper()))
+                metavar = f"[{option.name.upper()}]"
+                made.append(click.RichArgument([option.name + ARGUMENT], required=False, metavar=metavar))
             made.append(_click_option(option))
         return made
 

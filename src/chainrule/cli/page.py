@@ -129,6 +129,8 @@ def _without_docstring(source: str) -> str:
     if ast.get_docstring(function) is not None:
         first = function.body[0]
         del lines[first.lineno - 1 : first.end_lineno]
+        if not lines[first.lineno - 1].strip():
+            del lines[first.lineno - 1]
     return "\n".join(lines)
 
 

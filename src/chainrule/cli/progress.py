@@ -44,7 +44,7 @@ class View:
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None, style="dim", complete_style="cyan"),
             TextColumn("{task.description}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=console,
             transient=True,
@@ -89,10 +89,8 @@ class View:
         self._downloads.stop()
         self._run_dir = event.run_dir
         config, validation = event.config, event.validation_samples
-        self._say(
-            f"{config.dataset}: {event.train_samples:,} training, {validation:,} validation, "
-            f"{event.test_samples:,} test samples"
-        )
+        parts = f"{event.train_samples:,} training, {f'{validation:,}' if validation else 'no'} validation"
+        self._say(f"{config.dataset}: {parts}, {event.test_samples:,} test samples")
         self._say(
             f"{config.model}: {event.parameters:,} parameters; {config.optimizer}, learning rate {config.lr:g}; "
             f"{event.total_steps:,} steps of {config.batch_size} samples"

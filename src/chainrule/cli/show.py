@@ -24,7 +24,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def error(message: str) -> None:
     """One line on standard error, however wide."""
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    line = "; ".join(part.strip() for part in message.splitlines())
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
 
 
 def json_line(found: Any) -> None:
@@ -72,7 +73,6 @@ def result(found: "Result") -> RenderableType:
         loss, accuracy = getattr(found, f"{part}_loss"), getattr(found, f"{part}_accuracy")
         if loss is not None:
             figures.add_row(name, f"{loss:.4f}", percent(accuracy), style="bold" if part == "test" else "")
-    which = "the best on the validation part" if found.weights == "best" else "the last"
     remarks = [Padding(Text.assemble(("! ", "bold magenta"), remark.text), (1, 0, 0, 0)) for remark in found.remarks]
     next_steps = [
         f"chainrule evaluate {found.run_dir}",
@@ -84,7 +84,7 @@ def result(found: "Result") -> RenderableType:
         figures,
         f"{found.steps:,} steps, {found.epochs:.1f} epochs, {found.seconds:.1f} s"
         + (", stopped early" if found.stopped_early else ""),
-        f"weights of step {found.weights_step:,}, {which}",
+        f"weights of step {found.weights_step:,}, the best by {found.chosen_by}",
         *remarks,
         "\nLearning curve, confusion matrix, metrics and checkpoints are in",
         unbroken(f"  {found.run_dir}"),
@@ -111,7 +111,7 @@ def predictions(found: Iterable["Prediction"]) -> Table:
     """For each input the most probable class, a bar as long as it is probable, and the next two classes."""
     made = table("", "class", ">probability", "", "then")
     for each in found:
-        others = list(each.probabilities.items())[1:3]
+        others = [other for other in list(each.probabilities.items())[1:3] if other[1] >= 0.001]
         then = ", ".join(f"{label} {percent(probability, 1)}" for label, probability in others)
         name = Text(each.input)
         if each.note:

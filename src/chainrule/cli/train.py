@@ -28,7 +28,10 @@ from chainrule.errors import UsageError
 def train(
     file: str | None, print_config: bool, run_dir: str | None, resume: str | None, as_json: bool, **parameters: Any
 ) -> None:
-    """Train a network on DATASET: a name as in `chainrule doctor`, a folder of class-named image folders, or an .npz.
+    """Train a network on DATASET.
+
+    DATASET is a name that `chainrule doctor` lists (left out: digits), a folder of class-named image folders, or an
+    .npz file.
 
     The test set is looked at once, at the end. Ctrl-C stops with everything saved, and --resume goes on from there.
     """
