@@ -85,8 +85,9 @@ def test_a_run_is_the_loop_one_would_write_in_pytorch(tmp_path, settings, optimi
     fit(model, data, config, run_dir=tmp_path, listeners=[heard.append])
     ours = [event.loss for event in heard if isinstance(event, events.StepDone)]
     np.testing.assert_allclose(ours, losses, rtol=1e-9)
+    last = load_run(tmp_path, checkpoint="last", model=model).model.state_dict()
     for name, value in theirs.state_dict().items():
-        np.testing.assert_allclose(model.state_dict()[name], value.numpy(), rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(last[name], value.numpy(), rtol=1e-8, atol=1e-12)
 
 
 def test_what_is_measured_is_what_scikit_learn_measures(tmp_path):
@@ -140,7 +141,7 @@ def test_the_best_validation_accuracy_chooses_and_the_test_part_never_does(tmp_p
     evaluated = [event for event in heard if isinstance(event, events.Evaluated)]
     best = min(evaluated, key=lambda event: (-event.validation.accuracy, event.validation.loss))
     assert 0 < best.step < result.steps  # or this run would show nothing
-    assert (result.weights, result.weights_step) == ("best", best.step)
+    assert (result.weights_step, result.chosen_by) == (best.step, "validation accuracy")
     assert (result.val_accuracy, result.train_loss) == (best.validation.accuracy, best.train.loss)
     last = evaluate(tmp_path, checkpoint="last", model=small_mlp(), data=blobs())
     assert last.test_loss != result.test_loss
@@ -151,17 +152,17 @@ def test_the_best_validation_accuracy_chooses_and_the_test_part_never_does(tmp_p
     assert again.test_loss != result.test_loss
 
 
-def test_without_a_validation_part_the_last_weights_are_tested(tmp_path):
+def test_without_a_validation_part_the_training_loss_chooses(tmp_path):
     heard = []
-    config = TrainConfig(optimizer="sgd", lr=5.0, batch_size=5, epochs=4)
+    config = TrainConfig(optimizer="sgd", lr=3.0, batch_size=5, epochs=8, seed=1)
     result = fit(small_mlp(), blobs(n_validation=0), config, run_dir=tmp_path, listeners=[heard.append])
-    assert (result.weights, result.weights_step, result.val_accuracy) == ("last", result.steps, None)
     evaluated = [event for event in heard if isinstance(event, events.Evaluated)]
     best = min(evaluated, key=lambda event: event.train.loss)
-    assert best.step != result.steps
+    assert 0 < best.step < result.steps  # or this run would show nothing
+    assert (result.weights_step, result.chosen_by, result.val_accuracy) == (best.step, "training loss", None)
     own = {"model": small_mlp(), "data": blobs(n_validation=0)}
-    assert evaluate(tmp_path, checkpoint="best", **own).steps == best.step
     assert evaluate(tmp_path, **own).test_loss == result.test_loss
+    assert evaluate(tmp_path, checkpoint="last", **own).steps == result.steps
 
 
 def test_early_stopping(tmp_path):
@@ -230,7 +231,7 @@ def test_a_run_folder_is_named_after_the_run_and_never_written_over(tmp_path, mo
     assert (folder / "result.json").read_bytes() == before
     stored = json.loads(before)
     assert stored["test_accuracy"] == first.test_accuracy
-    assert stored["weights"] == "best"
+    assert stored["weights_step"] == first.weights_step
 
 
 def test_a_config_that_does_not_fit_the_data_makes_no_folder(tmp_path):

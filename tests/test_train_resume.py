@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,22 @@ def test_ctrl_c_saves_tells_and_can_be_resumed(tmp_path, uninterrupted, at):
     assert_same(uninterrupted(), tmp_path / "run")
 
 
+def test_patience_is_remembered_over_an_interruption(tmp_path):
+    def press(event):
+        if isinstance(event, events.StepDone) and event.step == 40:
+            signal.raise_signal(signal.SIGINT)
+
+    settings = SETTINGS | {"optimizer": "adagrad", "momentum": 0, "lr": 1e-9, "patience": 5}
+    config = TrainConfig(**settings)
+    whole = run(config, run_dir=tmp_path / "whole")
+    assert whole.stopped_early
+    assert whole.steps > 40
+    with pytest.raises(KeyboardInterrupt):
+        run(config, run_dir=tmp_path / "run", listeners=[press])
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     def press(event):
         if isinstance(event, events.StepDone) and event.step == 5:
@@ -228,7 +245,7 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(tmp_path, damage
         case "missing":
             path.unlink()
     before = {file: file.read_bytes() for file in run_dir.rglob("*.*")}
-    for use in (load_run, evaluate, resume):
+    for use in (partial(load_run, checkpoint="last"), partial(evaluate, checkpoint="last"), resume):
         with pytest.raises(UserError, match=r"last\.safetensors"):
             use(run_dir)
     assert {file: file.read_bytes() for file in run_dir.rglob("*.*")} == before

@@ -45,8 +45,8 @@ class Result:
     val_accuracy: float | None
     test_loss: float
     test_accuracy: float
-    weights: Literal["best", "last"]  #: the weights that all figures above belong to
-    weights_step: int  #: the step after which these weights were taken
+    weights_step: int  #: the step after which the weights were taken that all figures above belong to
+    chosen_by: Literal["validation accuracy", "training loss"]  #: what chose them among the evaluations
     stopped_early: bool
     remarks: tuple[Remark, ...]
 

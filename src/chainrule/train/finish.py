@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +20,13 @@ from chainrule.train.metrics import read_csv
 def finish(model: Module, data: Dataset, started: Started, *, steps: int, seconds: float) -> Result:
     """Measures the test part, remarks on the run, and writes the pictures and result.json into its folder.
 
-    The weights are those of the best validation accuracy or, without a validation part, the last ones: the test part
-    decides nothing. `model` has them afterwards, and is in eval mode.
+    The weights are the best checkpoint's; `model` has them afterwards, and is in eval mode.
     """
     run_dir, dtype = started.run_dir, started.config.dtype
-    weights: Literal["best", "last"] = "last" if data.validation is None else "best"
-    chosen = checkpoint.load(folder.checkpoint_path(run_dir, weights))
-    model.load_state_dict(chosen.arrays_under("model"))
+    best = checkpoint.load(folder.checkpoint_path(run_dir, "best"))
+    model.load_state_dict(best.arrays_under("model"))
     test = measure(model.eval(), data.test, dtype=dtype)
-    measured = chosen.facts["evaluation"]
+    measured = best.facts["evaluation"]
     validation = measured["validation"] or {"loss": None, "accuracy": None}
     result = Result(
         run_dir=str(run_dir),
@@ -41,8 +39,8 @@ def finish(model: Module, data: Dataset, started: Started, *, steps: int, second
         val_accuracy=validation["accuracy"],
         test_loss=test.loss,
         test_accuracy=test.accuracy,
-        weights=weights,
-        weights_step=chosen.facts["step"],
+        weights_step=best.facts["step"],
+        chosen_by="training loss" if data.validation is None else "validation accuracy",
         stopped_early=steps < started.total_steps,
         remarks=tuple(_remarks(model, data, run_dir, dtype)),
     )

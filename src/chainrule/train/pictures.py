@@ -69,7 +69,8 @@ def learning_curve(run_dir: Path, result: Result, *, title: str, steps_per_epoch
                     ends.append((curve[-1], f"{name} {written(curve[-1])}", colour))
             tested = result.weights_step / steps_per_epoch
             axes.plot(tested, test, "*", color=TEST, ms=11, mec="white", clip_on=False, zorder=5)
-            ends.append((test, f"★ test {written(test)}", TEST))
+            star = "★ " if tested < epochs[-1] else ""
+            ends.append((test, f"{star}test {written(test)}", TEST))
             axes.set(xlabel=f"epochs of {steps_per_epoch:,} steps", xlim=(0, epochs[-1]))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=bool(epochs[-1] >= 4)))
             _scale(axes, quantity, rows, test)
@@ -136,14 +137,18 @@ def _faint_batches(axes: "Axes", losses: np.ndarray, steps_per_epoch: int) -> in
 
 
 def _scale(axes: "Axes", quantity: str, rows: Sequence[dict[str, float | None]], test: float) -> None:
-    """The measured curves decide the range, not the noise of the batches; a loss that falls far is shown in powers."""
+    """What was measured decides the range, not the noise of the batches; a loss that falls far is shown in powers.
+
+    The accuracy before the first step is that of guessing: the curve may come in from below.
+    """
     from matplotlib.ticker import PercentFormatter
 
-    curves = [row[f"{part}_{quantity}"] for row in rows for part in ("train", "val")]
+    shown = rows[1:] if quantity == "accuracy" and len(rows) > 1 else rows
+    curves = [row[f"{part}_{quantity}"] for row in shown for part in ("train", "val")]
     values = [test, *(value for value in curves if value is not None)]
     low, high = min(values), max(values)
     if quantity == "accuracy":
-        axes.set_ylim(max(0.0, low - 0.05), min(1.005, high + 0.05))
+        axes.set_ylim(max(0.0, low - 0.02), min(1.005, high + 0.02))
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     elif low > 0 and high / low > 20:
         axes.set_yscale("log")

@@ -43,11 +43,5 @@ PRESETS: dict[str, dict[str, Any]] = {
     "uva-2020": _UVA_2018 | {"activation": "elu", "lr": 1e-3, "max_steps": 1400},
     "vu-2021": _VU_2021,
     "vu-2021-mnist": _VU_2021 | {"dataset": "mnist", "hidden": (4 * 784,), "lr": 0.0001 * 128},
-    "vu-2023": {
-        "dataset": "mnist",
-        "hidden": (300,),
-        "activation": "sigmoid",
-        "optimizer": "sgd",
-        "batch_size": 100,
-    },
+    "vu-2023": {"dataset": "mnist", "hidden": (300,), "activation": "sigmoid", "optimizer": "sgd", "batch_size": 100},
 }

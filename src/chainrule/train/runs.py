@@ -36,8 +36,9 @@ def fit(
 ) -> Result:
     """Trains `model`, whose output is logits (n, classes), on `data` as the config says, and tests it.
 
-    The test part is measured once, at the end: with the weights of the best validation accuracy, or with the last
-    weights where there is no validation part. The model has these weights when `fit` returns.
+    The test part is measured once, at the end, and chooses nothing: the weights are those of the evaluation with the
+    best validation accuracy (of equals, the lowest validation loss) or, where there is no validation part, with the
+    lowest training loss. The model has these weights when `fit` returns.
 
     Args:
         model: trained in place. The config's fields about the network are not looked at.
@@ -56,19 +57,15 @@ def fit(
     >>> from chainrule.data import load
     >>> from chainrule.nn import Linear
     >>> data = load("moons")
-    >>> fit(Linear(2, 2), data, TrainConfig(max_steps=2), run_dir=tempfile.mkdtemp()).weights
-    'best'
+    >>> fit(Linear(2, 2), data, TrainConfig(max_steps=2), run_dir=tempfile.mkdtemp()).chosen_by
+    'validation accuracy'
     """
     training = Training(model, data, config)
     return training.run(folder.create(config, None if run_dir is None else Path(run_dir)), listeners)
 
 
 def resume(
-    run_dir: str | Path,
-    *,
-    model: Module | None = None,
-    data: Dataset | None = None,
-    listeners: Sequence[Listener] = (),
+    run_dir: str | Path, *, model: Module | None = None, data: Dataset | None = None, listeners: Sequence[Listener] = ()
 ) -> Result:
     """Goes on with an interrupted run from its last checkpoint, and ends bit for bit as if it had never stopped.
 

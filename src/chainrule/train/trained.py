@@ -76,8 +76,7 @@ def load_run(run_dir: str | Path, *, checkpoint: str | None = None, model: Modul
 
     Args:
         run_dir: the folder of the run.
-        checkpoint: best or last; left out, the one that the run itself measured on the test part: best, or last where
-            there was no validation part.
+        checkpoint: best (the one that the run itself measured on the test part) or last; left out, best.
         model: the network given to `fit`, if it was not built from the config; its weights are replaced.
 
     Raises:
@@ -91,10 +90,8 @@ def load_run(run_dir: str | Path, *, checkpoint: str | None = None, model: Modul
     """
     run_dir = Path(run_dir)
     config = folder.read_config(run_dir)
-    path = folder.checkpoint_path(run_dir, checkpoint or "last")
+    path = folder.checkpoint_path(run_dir, checkpoint or "best")
     saved = checkpoints.load(path)
-    if checkpoint is None and saved.facts["evaluation"]["validation"] is not None:
-        return load_run(run_dir, checkpoint="best", model=model)
     data = saved.facts["data"]
     model = network(config, data["input_shape"], len(data["classes"])) if model is None else model
     try:
