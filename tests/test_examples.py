@@ -30,7 +30,7 @@ def test_by_hand_gives_the_published_gradients(capsys):
 
 
 def test_engine_walk_answers_by_looking(capsys):
-    k, y, W = load("engine_walk").main()
+    k, _, W = load("engine_walk").main()
     expected = np.outer([1.0, 2.0], np.exp(k.value))
     np.testing.assert_allclose(W.grad, expected)
     printed = capsys.readouterr().out
