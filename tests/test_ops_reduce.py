@@ -42,8 +42,7 @@ def dims(axis, shape):
 @every_axis
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(np.sum, torch.sum), (np.mean, torch.mean), (np.max, torch.amax), (np.min, torch.amin)],
+    ("ours", "theirs"), [(np.sum, torch.sum), (np.mean, torch.mean), (np.max, torch.amax), (np.min, torch.amin)]
 )
 def test_reduction_is_pytorchs(ours, theirs, keepdims, shape, axis, dtype):
     assert_equals_torch(
