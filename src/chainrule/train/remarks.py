@@ -90,17 +90,19 @@ def dead_units(layers: Sequence[Units]) -> Remark | None:
 def saturation(layers: Sequence[Units]) -> Remark | None:
     """Remarks on sigmoid and tanh layers more than half of whose outputs are so near their limits that they are flat.
 
-    >>> saturation([Units("1", "Sigmoid", units=100, dead=0, saturated=0.8)]).text[:57]
-    'Saturated units: 80 % of layer 1 (Sigmoid) of the outputs'
+    >>> saturation([Units("1", "Sigmoid", units=100, dead=0, saturated=0.8)]).text[:60]
+    'Saturated units: 80 % of the outputs of layer 1 (Sigmoid) st'
     >>> saturation([Units("1", "Sigmoid", units=100, dead=0, saturated=0.2)])
     """
     found = [layer for layer in layers if layer.saturated > 0.5]
     if not found:
         return None
-    shares = ", ".join(f"{100 * it.saturated:.0f} % of layer {it.layer} ({it.activation})" for it in found)
+    shares = ", ".join(
+        f"{100 * it.saturated:.0f} % of the outputs of layer {it.layer} ({it.activation})" for it in found
+    )
     return Remark(
         "saturation",
-        f"Saturated units: {shares} of the outputs stand so near their limits that the slope is below a hundredth of "
+        f"Saturated units: {shares} stand so near their limits that the slope is below a hundredth of "
         "its largest value, and hardly any gradient passes. Try smaller initial weights (--init xavier-normal), scaled "
         "inputs, a smaller learning rate, or --activation relu.",
     )
