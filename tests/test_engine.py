@@ -1,6 +1,7 @@
 """The engine: graphs, operators, second derivatives, and what it says when something is wrong."""
 
 import gc
+import math
 import operator
 
 import numpy as np
@@ -146,6 +147,17 @@ def test_the_callers_gy_is_not_the_gradient():
     np.testing.assert_array_equal(gy, 1)
 
 
+def test_a_parameter_is_updated_through_its_value_or_not_at_all():
+    """As in PyTorch's hand-written SGD, which would rebind the loop's name and train nothing."""
+    p = Parameter(np.array([1.0, 2.0]))
+    seen = p.value
+    for update in (operator.isub, operator.iadd, operator.imul, operator.itruediv):
+        with no_grad(), pytest.raises(TypeError, match=r"p\.value -= step"):
+            update(p, np.ones(2))
+    p.value -= 1.0
+    np.testing.assert_array_equal(seen, [0, 1])
+
+
 def test_no_grad_records_nothing_and_nests():
     x = leaf(2)
     with no_grad():
@@ -163,6 +175,18 @@ def test_no_grad_is_a_decorator_and_survives_an_exception():
     with pytest.raises(KeyError):
         broken()
     assert (leaf(1) * 2).source is not None
+
+
+def test_a_graph_asked_for_under_no_grad_is_made():
+    """Two paths, so that gradients are added up on the way."""
+    x = Tensor(3.0, requires_grad=True)
+    y = x * x + x * x * x
+    with no_grad():
+        y.backward(create_graph=True)
+        y.backward(create_graph=True)  # and added up in grad
+    gx, x.grad = x.grad, None
+    gx.backward()
+    np.testing.assert_allclose(x.grad, 2 * (2 + 6 * 3.0))
 
 
 def test_kernel_replaces_a_rule_only_while_in_use():
@@ -214,6 +238,15 @@ EXPRESSIONS = {
     "x.sum(axis=1, keepdims=True)": lambda x: x.sum(axis=1, keepdims=True),
     "x.mean(-1)": lambda x: x.mean(-1),
     "x.var(1)": lambda x: x.var(1),
+    "x.std(1)": lambda x: x.std(1),
+    "np.std(x, axis=0, ddof=1)": lambda x: np.std(x, axis=0, ddof=1),
+    "np.sum(a=x, axis=-1)": lambda x: np.sum(a=x, axis=-1),
+    "np.max(x, (0, 1))": lambda x: np.max(x, (0, 1)),
+    "np.amax(a=x, axis=0)": lambda x: np.amax(a=x, axis=0),
+    "np.expand_dims(a=x, axis=0)": lambda x: np.expand_dims(a=x, axis=0),
+    "np.full_like(x, x.sum())": lambda x: np.full_like(x, x.sum()),
+    "np.float64(2) * x": lambda x: np.float64(2) * x,
+    "sum([x, x])": lambda x: sum([x, x]),
     "x.max(1)": lambda x: x.max(1),
     "x.min(0, keepdims=True)": lambda x: x.min(0, keepdims=True),
     "x.reshape(3, 2)": lambda x: x.reshape(3, 2),
@@ -256,6 +289,18 @@ def test_comparisons_return_arrays():
         assert type(found) is np.ndarray
         np.testing.assert_array_equal(found, compare(x.value, 1.0))
     assert bool(x[0] == x[0])
+
+
+def test_functions_without_derivative_take_tensors_by_name():
+    x = Tensor(M, requires_grad=True)
+    np.testing.assert_array_equal(np.argmax(a=x, axis=1), M.argmax(1))
+    np.testing.assert_array_equal(np.isclose(M, b=x), True)
+    np.testing.assert_array_equal(np.round(x, decimals=0), M.round())
+
+
+def test_numbers_format_as_numpys():
+    assert f"{Tensor(1.23456, requires_grad=True):.2f}" == "1.23"
+    assert f"{Tensor(1.5)}" == "Tensor(1.5)"
 
 
 def test_tensors_are_hashable_by_identity():
@@ -308,6 +353,11 @@ def test_jacobian_layout_is_numerator():
     np.testing.assert_array_equal(jacobian(lambda x: W @ x)(np.ones(3)), W)
 
 
+def test_jacobian_of_nothing_is_empty():
+    found = jacobian(lambda x: x[:0])(np.ones(3, np.float32))
+    assert (found.shape, found.dtype) == ((0, 3), np.float32)
+
+
 def test_third_derivative():
     third = grad(grad(grad(lambda x: x**5)))
     assert third(2.0) == pytest.approx(60 * 4)
@@ -332,6 +382,48 @@ def test_create_graph_gives_gradients_that_are_tensors():
     assert isinstance(first, Tensor)
     first.backward()
     assert x.grad == pytest.approx(18)
+
+
+def test_on_arrays_every_derivative_is_an_array():
+    """Also where an inner derivative is taken at an array that the outer one knows nothing of."""
+    a, b = np.array([2.0, 3.0]), np.array([0.0, 2.0])
+    mixed = jacobian(grad(lambda a, b: (a**b).sum(), 0), 1)(a, b)
+    assert type(mixed) is np.ndarray
+    np.testing.assert_allclose(mixed, np.diag(a ** (b - 1) * (1 + b * np.log(a))))
+    penalty = grad(lambda w: (grad(lambda z: (w * z**2).sum())(a) ** 2).sum())(b)
+    assert type(penalty) is np.ndarray
+    np.testing.assert_allclose(penalty, 8 * b * a**2)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        lambda x: (x * math.exp(x[0])).sum(),
+        lambda x: (x * x[0].item()).sum(),
+        lambda x: (x * int(x[0])).sum(),
+        lambda x: (x * np.array([x[1], x[0]])).sum(),
+    ],
+)
+def test_a_function_that_takes_numbers_out_is_not_differentiated_wrongly(func):
+    with pytest.raises(TypeError, match=r"would lose .*\.value"):
+        grad(func)(np.array([1.0, 2.0]))
+
+
+def test_a_function_that_writes_into_an_array_is_not_differentiated_wrongly():
+    def by_assignment(x):
+        out = np.zeros(2)
+        out[0] = x[0]
+        return (x * out).sum()
+
+    with pytest.raises((TypeError, ValueError)) as caught:
+        grad(by_assignment)(np.array([1.0, 2.0]))
+    assert "would lose" in str(caught.value.__cause__ or caught.value)
+
+
+def test_numbers_come_out_where_no_derivative_is_lost():
+    x = Tensor(1.5, requires_grad=True)
+    assert float(x * 2) == 3.0
+    assert grad(lambda z: z * Tensor(2.0).item())(1.0) == 2.0
 
 
 def test_gradient_penalty_reaches_the_parameters():
@@ -385,8 +477,8 @@ def test_a_rule_that_cannot_be_differentiated_again_says_so():
 # ---------------------------------------------------------------------------------------------- messages
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
-def test_integers_have_no_gradient(dtype):
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.complex128])
+def test_integers_and_complex_numbers_have_no_gradient(dtype):
     with pytest.raises(TypeError, match=r"floating-point.*np.float64"):
         Tensor(np.ones(3, dtype), requires_grad=True)
     with pytest.raises(TypeError, match="floating-point"):
@@ -405,7 +497,11 @@ def test_integers_have_no_gradient(dtype):
         (lambda x: x.sum(axis=3), ValueError, r"sum: axis 3.*\(2, 3\)"),
         (lambda x: np.asarray(x), TypeError, r"\.value"),
         (lambda x: x.__setitem__(0, 1.0), TypeError, r"np\.where"),
-        (lambda x: np.fft.fft(x), TypeError, "no op"),
+        (lambda x: np.fft.fft(x), TypeError, r"np\.fft\.fft on a Tensor: there is no op"),
+        (lambda x: x + "a", TypeError, "expected an array, a Tensor or a number, found 'a'"),
+        (lambda x: x * 1j, TypeError, "mul: the result is complex"),
+        (lambda x: operator.iadd(np.ones((2, 3)), x), TypeError, r"array = array \+ tensor"),
+        (lambda x: np.clip(x, 0, 1, out=np.ones((2, 3))), TypeError, r"np\.clip\(\) got .*out"),
         (lambda x: np.add.reduce(x), TypeError, "reduce"),
         (lambda x: np.exp(x, out=np.zeros((2, 3))), TypeError, "out"),
         (lambda x: Tensor(np.array(["a"])), TypeError, "numbers"),
@@ -417,12 +513,21 @@ def test_integers_have_no_gradient(dtype):
         (lambda x: OPS["softmax"](x, 1), TypeError, "hyper-parameters by name"),
         (lambda x: OPS["softmax"](x, axis=1), TypeError, "axis"),
         (lambda x: grad(lambda z: z * 2)(np.ones(3)), ValueError, "jacobian"),
+        (lambda x: grad(lambda z: z, 1)(np.ones(3)), TypeError, "argnums=1.* 1 positional"),
         (lambda x: grad(lambda z: 3.0)(np.ones(3)), TypeError, "Tensor"),
     ],
 )
 def test_errors_name_the_thing(call, error, says):
     with pytest.raises(error, match=says):
         call(Tensor(np.ones((2, 3)), requires_grad=True))
+
+
+@pytest.mark.parametrize("name", ["concatenate", "stack"])
+def test_arrays_to_join_may_come_in_a_list(name):
+    a, b = np.ones((2, 3)), np.zeros((2, 3))
+    np.testing.assert_array_equal(OPS[name]([a, b], axis=1), getattr(np, name)([a, b], axis=1))
+    x = leaf(2, 3)
+    np.testing.assert_array_equal(OPS[name]([x, b]).value, getattr(np, name)([x.value, b]))
 
 
 def test_inputs_may_be_named():

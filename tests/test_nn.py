@@ -279,6 +279,11 @@ def test_summary_counts_and_leaves_the_model_as_it_was():
     assert model[2].training
 
 
+def test_flatten_needs_the_axes_it_flattens():
+    with pytest.raises(ValueError, match="Flatten: axis 1 is out of bounds"):
+        nn.Flatten()(np.ones(3))
+
+
 def test_a_wrong_input_names_the_op_and_both_shapes():
     with pytest.raises(ValueError, match=r"linear: weight has shape \(3, 2\), expected \(m, d\) with d = 5"):
         nn.Linear(2, 3)(np.ones((4, 5), np.float32))

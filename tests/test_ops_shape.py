@@ -318,4 +318,4 @@ def test_mistake_is_named(message, mistake):
 
 def test_complex_numbers_do_not_become_real_unnoticed():
     with pytest.raises(TypeError, match="astype: x is complex128; as float64 its imaginary part would be lost"):
-        Tensor(np.array([1j]), requires_grad=True).astype(np.float64)
+        Tensor(np.array([1j])).astype(np.float64)

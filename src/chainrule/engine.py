@@ -35,7 +35,7 @@ NUMPY: dict[Callable, Callable] = {}  # a NumPy function -> what a Tensor does i
 
 class _State(threading.local):
     recording = True  # are results given a source?
-    rerunning = False  # is a rule being run on Tensors, for a second derivative?
+    differentiating = False  # would a number taken out of a Tensor now lose a derivative?
     backend: str | None = None  # whose kernels replace the rules
 
 
@@ -109,12 +109,20 @@ class Kink:
 
 
 def sample(shapes: str | None = None, **params: Any) -> Sample:
-    """Inputs of these shapes (``"3 4, 4"``) and these hyper-parameters, for the generated tests and pages."""
+    """Inputs of these shapes (``"3 4, 4"``) and these hyper-parameters, for the generated tests and pages.
+
+    >>> sample("3 4", axis=0)
+    Sample(shapes='3 4', params={'axis': 0})
+    """
     return Sample(shapes, params)
 
 
 def kink(inputs: Sequence[Any], gives: Sequence[Any], **params: Any) -> Kink:
-    """At these inputs the op has no derivative; by convention it gives these gradients."""
+    """At these inputs the op has no derivative; by convention it gives these gradients.
+
+    >>> kink([0.0], [0.01], negative_slope=0.01)
+    Kink(inputs=(0.0,), gives=(0.01,), params={'negative_slope': 0.01})
+    """
     return Kink(tuple(inputs), tuple(gives), params)
 
 
@@ -153,6 +161,8 @@ class Op:
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the op; on Tensors, remember how the result was made."""
+        if self.variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+            inputs = tuple(inputs[0])  # arrays in a list, as NumPy wants those that it joins
         if not self.params.keys() >= params.keys() or (len(inputs) > len(self.inputs) and not self.variadic):
             inputs, params = self._bind(inputs, params)
         values = _arrays(inputs)
@@ -161,7 +171,9 @@ class Op:
             return y
         result = Tensor(y)
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
-        if _state.recording and any(wanted) and np.issubdtype(result.dtype, np.inexact):
+        if _state.recording and any(wanted) and result.dtype.kind in "fc":
+            if result.dtype.kind == "c":
+                raise TypeError(f"{self.name}: the result is {result.dtype}; only real numbers have gradients here")
             result.requires_grad = True
             result.source = Source(self, inputs, values, params, pullbacks)
             for name, wants, pullback in zip(self._names(inputs), wanted, pullbacks, strict=False):
@@ -247,24 +259,24 @@ def op(
     return make
 
 
-def implements(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Register what a Tensor does when one of these NumPy functions is called on it."""
+def implements(function: Callable) -> Callable[[Callable], Callable]:
+    """Register what a Tensor does when this NumPy function is called on it."""
 
     def register(func: Callable) -> Callable:
-        for function in functions:
-            NUMPY[function] = func
+        func.__qualname__ = f"np.{function.__name__}"  # what Python calls it in an error about its arguments
+        NUMPY[function] = func
         return func
 
     return register
 
 
 def _called_like(function: Callable, made: Op) -> Callable:
-    """``made``, accepting its hyper-parameters by position, under the names and in the order of a NumPy function."""
-    names = list(inspect.signature(function).parameters)[len(made.inputs) :]
+    """``made``, accepting its arguments by position and by name as a NumPy function does."""
+    names = list(inspect.signature(function).parameters)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        inputs, positional = args[: len(made.inputs)], args[len(made.inputs) :]
-        given = {**dict(zip(names, positional, strict=False)), **kwargs}
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        inputs = [given.pop(name) for name in names[: len(made.inputs)] if name in given]
         return made(*inputs, **given)
 
     return call
@@ -282,7 +294,12 @@ def _during(**settings: Any) -> Iterator[None]:
 
 @contextmanager
 def using(backend: str | None) -> Iterator[None]:
-    """Use the kernels of ``backend``; ops without one, and any name without kernels, use the NumPy rules."""
+    """Use the kernels of ``backend``; ops without one, and any name without kernels, use the NumPy rules.
+
+    >>> with using("numpy"):
+    ...     OPS["exp"](np.array([0.0]))
+    array([1.])
+    """
     with _during(backend=backend):
         yield
 
@@ -305,11 +322,13 @@ def _arrays(inputs: Iterable[Any]) -> list[Any]:
     """The arrays inside the inputs; a Python number takes the dtype NumPy would give it beside the arrays."""
     values = [x.value if isinstance(x, Tensor) else x for x in inputs]
     for i, x in enumerate(values):
-        if isinstance(x, (bool, int, float)):
+        if isinstance(x, (bool, int, float, complex)):
             beside = [v.dtype for v in values if isinstance(v, np.ndarray)]
             values[i] = np.asarray(x, np.result_type(*beside, x))
         elif isinstance(x, (list, tuple, np.generic)):
             values[i] = np.asarray(x)
+        elif x is not None and not hasattr(x, "shape"):
+            raise TypeError(f"expected an array, a Tensor or a number, found {x!r}, a {type(x).__name__}")
     return values
 
 
@@ -399,9 +418,9 @@ class Tensor(NDArrayOperatorsMixin):
         self._keeps_grad = False
         if self.value.dtype.kind not in "fiubc":
             raise TypeError(f"a Tensor holds numbers, found {self.value.dtype} from {type(value).__name__}")
-        if requires_grad and not np.issubdtype(self.value.dtype, np.inexact):
+        if requires_grad and self.value.dtype.kind != "f":
             raise TypeError(
-                f"a gradient was asked of a tensor of {self.value.dtype}; only floating-point numbers have one: "
+                f"a gradient was asked of a tensor of {self.value.dtype}; only real floating-point numbers have one: "
                 "pass float32 or float64, for example np.asarray(x, np.float64)"
             )
 
@@ -445,8 +464,16 @@ class Tensor(NDArrayOperatorsMixin):
         return Tensor(self.value)
 
     def item(self) -> Any:
-        """The single entry, as a Python number."""
-        _forbid_in_rerun("a Tensor was turned into a Python number")
+        """The single entry, as a Python number.
+
+        Raises:
+            TypeError: a derivative is being taken of what this number is for, and would lose it.
+        """
+        if _state.differentiating and self.requires_grad:
+            raise TypeError(
+                "a Tensor that wants a gradient was turned into a Python number, which would lose a derivative: "
+                "use NumPy functions that have an op, or take its numbers with .value"
+            )
         return self.value.item()
 
     def __float__(self) -> float:
@@ -457,6 +484,9 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __bool__(self) -> bool:
         return bool(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value if spec else str(self), spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
@@ -472,7 +502,8 @@ class Tensor(NDArrayOperatorsMixin):
         if method != "__call__" or kwargs:
             how = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
             raise TypeError(
-                f"{how}({', '.join(kwargs)}) on a Tensor: only the plain call, without out= or where=, is known"
+                f"{how}({', '.join(kwargs)}) on a Tensor: only the plain call is known, without out= (which "
+                "array += tensor asks for too: write array = array + tensor) or where="
             )
         return _dispatch(ufunc, inputs, {})
 
@@ -498,7 +529,7 @@ class Tensor(NDArrayOperatorsMixin):
     __imatmul__ = NDArrayOperatorsMixin.__matmul__
     __hash__ = object.__hash__
 
-    sum, mean, var = _method(np.sum), _method(np.mean), _method(np.var)
+    sum, mean, var, std = _method(np.sum), _method(np.mean), _method(np.var), _method(np.std)
     max, min, cumsum = _method(np.max), _method(np.min), _method(np.cumsum)
     squeeze, swapaxes, ravel = _method(np.squeeze), _method(np.swapaxes), _method(np.ravel)
     clip, astype = _method(np.clip), _method(np.astype)
@@ -535,18 +566,30 @@ class Tensor(NDArrayOperatorsMixin):
             RuntimeError: nothing here wants a gradient, or the graph was walked before and not retained.
             ValueError: ``gy`` is missing though this tensor is not a single number, or has another shape.
         """
-        found = _sweep(self, gy, None, create_graph, create_graph if retain_graph is None else retain_graph)
-        for tensor, g in found.items():
-            tensor.grad = g if tensor.grad is None else tensor.grad + g
+        with _during(recording=True):  # also under no_grad: what is made here is asked for by create_graph
+            found = _sweep(self, gy, None, create_graph, create_graph if retain_graph is None else retain_graph)
+            for tensor, g in found.items():
+                tensor.grad = g if tensor.grad is None else tensor.grad + g
 
 
 class Parameter(Tensor):
-    """A tensor that is trained: it wants a gradient, and a :class:`chainrule.nn.Module` lists it as its own."""
+    """A tensor that is trained: it wants a gradient, and a :class:`chainrule.nn.Module` lists it as its own.
+
+    >>> weight = Parameter([1.0, 2.0])
+    >>> weight.value -= 0.5  # in place: the module and the optimizer see it
+    >>> weight
+    Parameter([0.5, 1.5], requires_grad=True)
+    """
 
     __slots__ = ()
 
     def __init__(self, value: Any, requires_grad: bool = True):
         super().__init__(value, requires_grad)
+
+    def __isub__(self, step: Any) -> Any:
+        raise TypeError("p -= step would make a new tensor and train nothing; write p.value -= step for a Parameter p")
+
+    __iadd__ = __imul__ = __itruediv__ = __isub__
 
 
 # NumPy functions that are constant between jumps, or whose result holds no number of the input: they return arrays.
@@ -554,10 +597,9 @@ class Parameter(Tensor):
 WITHOUT_DERIVATIVE = frozenset({
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
     np.logical_not, np.logical_xor, np.isnan, np.isinf, np.isfinite, np.sign, np.signbit, np.floor, np.ceil, np.rint,
-    np.trunc, np.floor_divide, np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.zeros_like,
-    np.ones_like, np.empty_like, np.full_like, np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj,
-    np.isrealobj, np.allclose, np.isclose, np.array_equal, np.any, np.all, np.may_share_memory, np.shares_memory,
-    np.broadcast_shapes, np.searchsorted,
+    np.trunc, np.round, np.floor_divide, np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.zeros_like,
+    np.ones_like, np.empty_like, np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj,
+    np.allclose, np.isclose, np.array_equal, np.any, np.all, np.may_share_memory, np.shares_memory, np.searchsorted,
 })
 # fmt: on
 
@@ -567,15 +609,11 @@ def _dispatch(function: Callable, args: tuple, kwargs: dict) -> Any:
     if function in NUMPY:
         return NUMPY[function](*args, **kwargs)
     if function in WITHOUT_DERIVATIVE:
-        args = tuple(x.value if isinstance(x, Tensor) else x for x in args)
-        return function(*args, **kwargs)
+        numbers = [x.value if isinstance(x, Tensor) else x for x in (*args, *kwargs.values())]
+        return function(*numbers[: len(args)], **dict(zip(kwargs, numbers[len(args) :], strict=True)))
     known = ", ".join(sorted({f.__name__ for f in NUMPY if f is not operator.getitem}))
-    raise TypeError(f"np.{function.__name__} on a Tensor: there is no op for it. Those that have one: {known}")
-
-
-def _forbid_in_rerun(what: str) -> None:
-    if _state.rerunning:
-        raise TypeError(f"{what}, which would lose a second derivative")
+    name = f"{function.__module__}.{function.__name__}".replace("numpy", "np")
+    raise TypeError(f"{name} on a Tensor: there is no op for it. Those that have one: {known}")
 
 
 # -------------------------------------------------------------------------------------------------------- the walk
@@ -663,7 +701,7 @@ def _pull(source: Source, places: list[int], gy: Any, create_graph: bool) -> lis
     if not create_graph:
         return [_fitting(source, i, source.pullbacks[i](gy)) for i in places]
     try:
-        with _during(rerunning=True, recording=True):
+        with _during(differentiating=True):
             pullbacks = source.rerun()
             return [_fitting(source, i, _followed(pullbacks[i](gy))) for i in places]
     except TypeError as err:
@@ -706,7 +744,7 @@ def grad(func: Callable, argnums: int | Sequence[int] = 0) -> Callable:
         y, xs, nested = _traced(func, argnums, args)
         if y.size != 1:
             raise ValueError(f"grad: the function must return a single number, found shape {y.shape}; see jacobian")
-        return _one_or_all(argnums, _gradients(y, None, xs, nested))
+        return _finished(argnums, xs, _gradients(y, None, xs, nested))
 
     return gradient
 
@@ -726,10 +764,10 @@ def jacobian(func: Callable, argnums: int | Sequence[int] = 0) -> Callable:
         units = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
         rows = [_gradients(y, unit, xs, nested) for unit in units]
         columns = [
-            np.stack([row[k] for row in rows]).reshape(y.shape + x.shape) if rows else np.zeros(y.shape + x.shape)
+            np.reshape(np.stack([row[k] for row in rows]) if rows else np.zeros(0, x.dtype), y.shape + x.shape)
             for k, x in enumerate(xs)
         ]
-        return _one_or_all(argnums, columns)
+        return _finished(argnums, xs, columns)
 
     return derivatives
 
@@ -766,8 +804,10 @@ def _traced(func: Callable, argnums: int | Sequence[int], args: tuple) -> tuple[
     Others do inside another ``grad``, or where ``func`` uses parameters: then the result must stay differentiable.
     """
     places = [argnums] if isinstance(argnums, int) else list(argnums)
+    if not all(-len(args) <= i < len(args) for i in places):
+        raise TypeError(f"argnums={argnums}, but the function was given {len(args)} positional argument(s)")
     traced = list(args)
-    with _during(recording=True):
+    with _during(recording=True, differentiating=True):
         for i in places:
             x = args[i]
             traced[i] = +x if isinstance(x, Tensor) and x.requires_grad else Tensor(_arrays([x])[0], requires_grad=True)
@@ -784,5 +824,8 @@ def _gradients(y: Tensor, gy: Any, xs: list[Tensor], create_graph: bool) -> list
     return [found[x] if x in found else np.zeros_like(x.value) for x in xs]
 
 
-def _one_or_all(argnums: int | Sequence[int], results: list[Any]) -> Any:
+def _finished(argnums: int | Sequence[int], xs: list[Tensor], results: list[Any]) -> Any:
+    """One result or all of them. Nobody outside can want the gradient of a leaf that was made here: it is let go."""
+    for x in xs:
+        x.requires_grad = x.source is not None
     return results[0] if isinstance(argnums, int) else tuple(results)

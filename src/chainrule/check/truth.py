@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 LEVELS = 6  # step sizes in the extrapolation, each half the one before
+SHRINKS = 16  # how often a row of steps is tried again, each an eighth as long, where func is not defined so far away
 COMPLEX_STEP = 1e-100  # so small that its square is 0: there is no truncation error
 
 
 class Truth(NamedTuple):
-    """A gradient, a bound on its error entry by entry, and the method that gave it."""
+    """A gradient, an estimate of its error entry by entry, and the method that gave it."""
 
     value: np.ndarray
     error: np.ndarray
@@ -23,9 +24,10 @@ def numeric_gradient(func: Callable[[np.ndarray], float], x: np.ndarray, *, step
     r"""The gradient of ``func``, a function of one float64 array that returns a number.
 
     Central differences :math:`(f(x + h e_j) - f(x - h e_j)) / 2h` for a row of step sizes are extrapolated to
-    :math:`h = 0`; the differences within the extrapolation's table bound the error. Where ``func`` also runs on complex
-    numbers and its complex step :math:`\operatorname{Im} f(x + i h e_j) / h` agrees with them to within that bound, the
-    complex step is returned, which is exact to rounding.
+    :math:`h = 0`; the differences within the extrapolation's table estimate the error. Where ``func`` also runs on
+    complex numbers and its complex step :math:`\operatorname{Im} f(x + i h e_j) / h` agrees with them to within a few
+    times that estimate, the complex step is returned, which is exact to rounding. Near the border of where ``func`` is
+    defined (it returns NaN or raises ValueError beyond), the steps become smaller until they stay within.
 
     Args:
         func: from an array of ``x``'s shape to a number.
@@ -41,8 +43,13 @@ def numeric_gradient(func: Callable[[np.ndarray], float], x: np.ndarray, *, step
     """
     x = np.asarray(x, np.float64)
     value, error = np.zeros(x.shape), np.zeros(x.shape)
+    func(x)  # whatever is wrong with func itself is raised here
     for j in np.ndindex(x.shape):
-        value[j], error[j] = _extrapolated(func, x, j, step * max(1.0, abs(float(x[j]))))
+        largest = step * max(1.0, abs(float(x[j])))
+        for h in largest / 8.0 ** np.arange(SHRINKS):
+            value[j], error[j] = _extrapolated(func, x, j, h)
+            if np.isfinite(value[j]):
+                break
     exact = _complex_step(func, x)
     slack = 4 * error + 1e-9 * (1 + np.abs(value))
     if exact is not None and np.all(np.abs(exact - value) <= slack):
@@ -66,10 +73,15 @@ def _extrapolated(func: Callable, x: np.ndarray, j: tuple[int, ...], h: float) -
 
 
 def _central(func: Callable, x: np.ndarray, j: tuple[int, ...], h: float) -> float:
+    """A central difference; NaN where ``func`` is not defined on both sides."""
     up, down = x.copy(), x.copy()
     up[j] += h
     down[j] -= h
-    return float((func(up) - func(down)) / (up[j] - down[j]))
+    try:
+        with np.errstate(all="ignore"):
+            return float((func(up) - func(down)) / (up[j] - down[j]))
+    except ValueError:
+        return np.nan
 
 
 def _complex_step(func: Callable, x: np.ndarray) -> np.ndarray | None:

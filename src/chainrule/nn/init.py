@@ -49,13 +49,21 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def constant_(tensor: Parameter, val: float) -> Parameter:
-    """Every entry ``val``."""
+    """Every entry ``val``.
+
+    >>> constant_(Parameter(np.empty(2)), 0.1)
+    Parameter([0.1, 0.1], requires_grad=True)
+    """
     tensor.value[...] = val
     return tensor
 
 
 def zeros_(tensor: Parameter) -> Parameter:
-    """Every entry 0."""
+    """Every entry 0.
+
+    >>> zeros_(Parameter(np.empty(2)))
+    Parameter([0., 0.], requires_grad=True)
+    """
     return constant_(tensor, 0.0)
 
 
@@ -70,7 +78,12 @@ def normal_(tensor: Parameter, mean: float = 0.0, std: float = 1.0, *, rng: Rng 
 
 
 def uniform_(tensor: Parameter, a: float = 0.0, b: float = 1.0, *, rng: Rng = None) -> Parameter:
-    r"""Independent draws from :math:`\mathcal U(a, b)`."""
+    r"""Independent draws from :math:`\mathcal U(a, b)`.
+
+    >>> draws = uniform_(Parameter(np.empty(1000)), 2.0, 3.0, rng=np.random.default_rng(0)).value
+    >>> bool(draws.min() >= 2 and draws.max() < 3)
+    True
+    """
     tensor.value[...] = (rng or np.random.default_rng()).uniform(a, b, tensor.shape)
     return tensor
 
@@ -79,6 +92,10 @@ def xavier_uniform_(tensor: Parameter, gain: float = 1.0, *, rng: Rng = None) ->
     r"""Glorot's uniform: :math:`\mathcal U(-a, a)` with :math:`a = \text{gain} \sqrt{6 / (\text{fan in + fan out})}`.
 
     Source: Glorot, Bengio, *Understanding the difficulty of training deep feedforward neural networks* (2010), eq. 16.
+
+    >>> weight = xavier_uniform_(Parameter(np.empty((200, 400))), rng=np.random.default_rng(0)).value
+    >>> float(np.abs(weight).max().round(3))  # the square root of 6 / 600
+    0.1
     """
     bound = gain * math.sqrt(6 / sum(fans(tensor.shape)))
     return uniform_(tensor, -bound, bound, rng=rng)
@@ -88,6 +105,10 @@ def xavier_normal_(tensor: Parameter, gain: float = 1.0, *, rng: Rng = None) -> 
     r"""Glorot's normal: standard deviation :math:`\text{gain} \sqrt{2 / (\text{fan in} + \text{fan out})}`.
 
     Source: Glorot, Bengio, *Understanding the difficulty of training deep feedforward neural networks* (2010).
+
+    >>> weight = xavier_normal_(Parameter(np.empty((200, 600))), rng=np.random.default_rng(0)).value
+    >>> float(weight.std().round(3))  # the square root of 2 / 800
+    0.05
     """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor.shape))), rng=rng)
 
@@ -98,6 +119,10 @@ def kaiming_uniform_(
     r"""He's uniform: :math:`\mathcal U(-b, b)`, :math:`b = \text{gain} \sqrt{3 / \text{fan}}`.
 
     Source: He, Zhang, Ren, Sun, *Delving deep into rectifiers* (2015), section 2.2.
+
+    >>> weight = kaiming_uniform_(Parameter(np.empty((200, 600))), rng=np.random.default_rng(0)).value
+    >>> float(np.abs(weight).max().round(3))  # the square root of 2 times 3 / 600
+    0.1
     """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, rng=rng)
@@ -109,6 +134,10 @@ def kaiming_normal_(
     r"""He's normal: standard deviation :math:`\text{gain} / \sqrt{\text{fan}}`.
 
     Source: He, Zhang, Ren, Sun, *Delving deep into rectifiers* (2015), section 2.2.
+
+    >>> weight = kaiming_normal_(Parameter(np.empty((200, 800))), rng=np.random.default_rng(0)).value
+    >>> float(weight.std().round(3))  # the square root of 2 / 800
+    0.05
     """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), rng=rng)
 

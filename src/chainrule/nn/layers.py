@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from chainrule import ops
 from chainrule.engine import Parameter
@@ -25,7 +26,7 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """The axes from ``start_dim`` to ``end_dim`` as one; by default all but the batch.
+    """The axes from ``start_dim`` to ``end_dim`` as one; by default all but the batch, which must be there.
 
     >>> Flatten()(np.zeros((2, 3, 4))).shape
     (2, 12)
@@ -35,7 +36,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def __call__(self, x: Any) -> Any:
-        start, end = self.start_dim % x.ndim, self.end_dim % x.ndim
+        start, end = (normalize_axis_index(dim, x.ndim, "Flatten") for dim in (self.start_dim, self.end_dim))
         flat = math.prod(x.shape[start : end + 1])
         return ops.reshape(x, shape=(*x.shape[:start], flat, *x.shape[end + 1 :]))
 

@@ -85,7 +85,7 @@ class Module:
         Further inputs, such as a loss's targets, get no gradient.
         """
         tensor = Tensor(x)
-        tensor.requires_grad = np.issubdtype(tensor.dtype, np.inexact)
+        tensor.requires_grad = tensor.dtype.kind == "f"
         y = self(tensor, *others)
         if y.requires_grad:
             self._tapes.append((tensor, y))

@@ -176,8 +176,9 @@ def pow(a, b):
     Derivation:
         .. math:: y_i = e^{b_i \ln a_i} \;\Rightarrow\; \frac{\partial y_i}{\partial b_j} = \delta_{ij} \, y_i \ln a_i,
                   \qquad \frac{\partial y_i}{\partial a_j} = \delta_{ij} \, y_i \frac{b_i}{a_i}
-        At :math:`a = 0` the limit of :math:`a^b \ln a` for positive :math:`b` is 0, and that is what is returned. For
-        negative :math:`a` the exponent has no real derivative: its gradient is NaN.
+        At :math:`a = 0` the limit of :math:`a^b \ln a` for positive :math:`b` is 0, and that is what is returned; so it
+        is for :math:`b = 0`, where neither gradient has a limit. For negative :math:`a` the exponent has no real
+        derivative: its gradient is NaN.
     Source: power rule of differentiation; the convention at 0 is PyTorch's.
 
     >>> pow(np.array([2.0, 3.0]), 2)
@@ -186,10 +187,10 @@ def pow(a, b):
     y = a**b
 
     def ga(gy):
-        return sum_to(np.where(b == 0, 0.0, gy * b * a ** np.where(b == 0, 1.0, b - 1)), a.shape)
+        return sum_to(gy * b * np.where((a == 0) & (b == 0), 1, a) ** (b - 1), a.shape)
 
     def gb(gy):
-        return sum_to(gy * y * np.log(np.where(a == 0, 1.0, a)), b.shape)
+        return sum_to(gy * y * np.log(np.where((a == 0) & (b >= 0), 1, a)), b.shape)
 
     return y, (ga, gb)
 

@@ -143,9 +143,9 @@ def _outer(a, b):
 
 
 @implements(np.trace)
-def _trace(x):
-    diagonal = np.arange(min(x.shape[:2]))
-    return x[diagonal, diagonal].sum(0)
+def _trace(a):
+    diagonal = np.arange(min(a.shape[:2]))
+    return a[diagonal, diagonal].sum(0)
 
 
 def _explicit(subscripts, xs):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from chainrule.engine import implements, kink, op, sample
+from chainrule.engine import NUMPY, implements, kink, op, sample
 from chainrule.ops.domains import distinct
 
 # A mean or an extreme is of at least one entry; a sum may have no terms (EMPTY).
@@ -146,6 +146,11 @@ def var(x, *, axis=None, ddof=0, keepdims=False):
     return (centred**2).sum(axis=axis, keepdims=keepdims) / (n - ddof), (gx,)
 
 
+@implements(np.std)
+def _std(a, *args, **kwargs):
+    return np.sqrt(np.var(a, *args, **kwargs))
+
+
 def _share(x, extreme, axis):
     """One part for each entry that attains the extreme, all the same, 1 together; 0 for the others."""
     attained = (x == extreme).astype(x.dtype)
@@ -221,14 +226,7 @@ def min(x, *, axis=None, keepdims=False):
     return y, (gx,)
 
 
-@implements(np.amax)
-def _amax(x, *args, **kwargs):
-    return np.max(x, *args, **kwargs)
-
-
-@implements(np.amin)
-def _amin(x, *args, **kwargs):
-    return np.min(x, *args, **kwargs)
+NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's other names for them
 
 
 @op(

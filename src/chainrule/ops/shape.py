@@ -97,18 +97,18 @@ def _permuted_by(move, x, *args, **kwargs):
 
 
 @implements(np.swapaxes)
-def _swapaxes(x, *args, **kwargs):
-    return _permuted_by(np.swapaxes, x, *args, **kwargs)
+def _swapaxes(a, *args, **kwargs):
+    return _permuted_by(np.swapaxes, a, *args, **kwargs)
 
 
 @implements(np.moveaxis)
-def _moveaxis(x, *args, **kwargs):
-    return _permuted_by(np.moveaxis, x, *args, **kwargs)
+def _moveaxis(a, *args, **kwargs):
+    return _permuted_by(np.moveaxis, a, *args, **kwargs)
 
 
 @implements(np.ravel)
-def _ravel(x):
-    return np.reshape(x, -1)
+def _ravel(a):
+    return np.reshape(a, -1)
 
 
 @implements(np.atleast_1d)
@@ -218,8 +218,13 @@ def unsqueeze(x, *, dim):
 
 
 @implements(np.expand_dims)
-def _expand_dims(x, axis):
-    return unsqueeze(x, dim=axis)
+def _expand_dims(a, axis):
+    return unsqueeze(a, dim=axis)
+
+
+@implements(np.full_like)
+def _full_like(a, fill_value):
+    return np.zeros_like(a) + fill_value
 
 
 @op("_ -> _", numpy=np.astype, linear=True, samples=[sample("3 4", dtype="float64"), sample("0 3", dtype=np.float64)])
@@ -329,9 +334,9 @@ def _bracket(x, index):
 
 
 @implements(np.flip)
-def _flip(x, axis=None):
-    flipped = range(x.ndim) if axis is None else normalize_axis_tuple(axis, x.ndim)
-    return x[tuple(slice(None, None, -1 if i in flipped else 1) for i in range(x.ndim))]
+def _flip(m, axis=None):
+    flipped = range(m.ndim) if axis is None else normalize_axis_tuple(axis, m.ndim)
+    return m[tuple(slice(None, None, -1 if i in flipped else 1) for i in range(m.ndim))]
 
 
 @op(
@@ -430,10 +435,10 @@ def pad(x, *, pad_width, constant_values=0):
 
 
 @implements(np.pad)
-def _pad(x, pad_width, mode="constant", constant_values=0):
+def _pad(array, pad_width, mode="constant", constant_values=0):
     if mode != "constant":
         raise ValueError(f"pad: mode={mode!r}, expected 'constant'")
-    return pad(x, pad_width=pad_width, constant_values=constant_values)
+    return pad(array, pad_width=pad_width, constant_values=constant_values)
 
 
 # --------------------------------------------------------------------------------------------------------------- joins
