@@ -1,9 +1,15 @@
 """What every test and docstring example can use."""
 
-import numpy as np
-import pytest
+import os
 
-import chainrule
+# Several test processes side by side, each with a BLAS that spins on every core, would slow each other tenfold.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+import chainrule  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

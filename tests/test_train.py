@@ -91,8 +91,7 @@ def test_a_run_is_the_loop_one_would_write_in_pytorch(tmp_path, settings, optimi
 
 
 def test_what_is_measured_is_what_scikit_learn_measures(tmp_path):
-    data, model = load("digits"), None
-    result = run(TrainConfig(hidden=16, epochs=3, seed=3), run_dir=tmp_path)
+    result = run(TrainConfig(hidden=16, epochs=3, dropout=0.4, seed=3), run_dir=tmp_path)
     data = load("digits", seed=3)
     model = load_run(tmp_path).model
     for part, loss, accuracy in (
@@ -132,6 +131,19 @@ def test_the_events_come_in_order_and_tell_the_numbers_in_the_files(tmp_path):
     with open(tmp_path / "steps.csv") as file:
         assert [float(row["loss"]) for row in csv.DictReader(file)] == [event.loss for event in steps]
     assert heard[-1].result == result
+
+
+def test_dropout_drops_in_steps_and_not_in_evaluations(tmp_path):
+    modes, model = set(), small_mlp(dropout=0.5)
+
+    def see(module, inputs, output):
+        if isinstance(module, nn.Dropout):
+            modes.add((len(inputs[0]), module.training))
+
+    with nn.observe(see):
+        fit(model, blobs(), TrainConfig(batch_size=10, epochs=3), run_dir=tmp_path)
+    assert modes == {(10, True), (30, False), (12, False), (9, False)}  # batches; the three parts
+    assert not model.training
 
 
 def test_the_best_validation_accuracy_chooses_and_the_test_part_never_does(tmp_path):
@@ -259,7 +271,8 @@ def test_tensorboard_files_hold_the_losses(tmp_path):
 def test_tensorboard_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
     with pytest.raises(UserError, match=r"pip install 'chainrule\[tensorboard\]'"):
-        run(TrainConfig(dataset="moons", max_steps=3, tensorboard=True), run_dir=tmp_path)
+        run(TrainConfig(dataset="moons", max_steps=3, tensorboard=True), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # NaN and infinity
@@ -274,6 +287,13 @@ def test_a_loss_that_explodes_stops_the_run_and_names_layer_and_step(tmp_path):
     assert f"at step {steps[-1] + 1}" in str(caught.value)
     assert "last good checkpoint is from step 0" in str(caught.value)
     assert load_run(tmp_path, checkpoint="last", model=small_mlp()).step == 0
+
+
+def test_a_network_that_is_not_finite_from_the_start(tmp_path):
+    model = small_mlp()
+    model[2].weight.value[0, 0] = np.nan
+    with pytest.raises(UserError, match=r"the output of layer 2 \(Linear\) at step 1 is NaN.*no checkpoint yet"):
+        fit(model, blobs(), TrainConfig(batch_size=10), run_dir=tmp_path)
 
 
 class Root(nn.Module):
@@ -376,6 +396,10 @@ def test_predict_names_digits_in_files_as_in_arrays(tmp_path):
     raw = load("digits", preprocess="none").test
     found = predict(tmp_path / "run", raw.x)
     assert np.mean([int(p.label) == y for p, y in zip(found, raw.y, strict=True)]) > 0.9
+    model, x = load_run(tmp_path / "run").model, load("digits").test.x
+    expected = ops.softmax(model.forward(x).astype(np.float64))
+    for prediction, row in zip(found, expected, strict=True):
+        assert [prediction.probabilities[str(digit)] for digit in range(10)] == pytest.approx(row.tolist())
     for prediction in found[:5]:
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert prediction.probability == max(prediction.probabilities.values())
@@ -392,6 +416,19 @@ def test_predict_names_digits_in_files_as_in_arrays(tmp_path):
     assert {p.note for p in small} == {""}
     assert {p.note for p in large} == {"made grey, resized from 32 x 48 to 8 x 8"}
     assert sum(ours.label == theirs.label for ours, theirs in zip(small, large, strict=True)) >= 9
+
+
+def test_an_image_with_black_and_white_exchanged_is_noticed(tmp_path):
+    from PIL import Image, ImageOps
+
+    run(TrainConfig(hidden=8, epochs=1), run_dir=tmp_path / "run")
+    picture = Image.fromarray(load("digits", preprocess="none").test.x[0, 0].astype(np.uint8))
+    picture.save(tmp_path / "light on dark.png")
+    ImageOps.invert(picture).save(tmp_path / "dark on light.png")
+    usual, inverted = predict(tmp_path / "run", sorted(tmp_path.glob("*.png"), reverse=True))
+    assert usual.note == ""
+    assert inverted.note == "much brighter than the images of the training: is it inverted?"
+    assert predict(tmp_path / "run", []) == []
 
 
 def test_predict_refuses_what_the_network_cannot_read(tmp_path):
@@ -431,6 +468,18 @@ def test_a_folder_that_is_no_run(tmp_path):
             use(tmp_path / "missing")
         with pytest.raises(UserError, match=r"holds no config\.yaml"):
             use(tmp_path)
+
+
+def test_a_run_folder_with_files_missing_or_spoilt(tmp_path):
+    run(TrainConfig(dataset="moons", hidden=3, max_steps=3), run_dir=tmp_path)
+    (tmp_path / "environment.json").unlink()
+    assert resume(tmp_path).steps == 3
+    (tmp_path / "times.csv").write_text("step,seconds\n0,noon\n")
+    with pytest.raises(UserError, match=r"times\.csv is not as the run wrote it"):
+        evaluate(tmp_path)
+    (tmp_path / "config.yaml").write_text("hidden: [0]\n")
+    with pytest.raises(UserError, match="hidden"):
+        load_run(tmp_path)
 
 
 def test_listeners_of_another_thread_do_not_touch_signals(tmp_path):

@@ -152,6 +152,21 @@ def test_ctrl_c_saves_tells_and_can_be_resumed(tmp_path, uninterrupted, at):
     assert_same(uninterrupted(), tmp_path / "run")
 
 
+def test_a_crash_between_two_checkpoints_of_one_step_loses_neither(tmp_path):
+    settings = SETTINGS | {"lr": 0.9, "checkpoint_every": 1, "eval_freq": 3}
+    best = run(TrainConfig(**settings), run_dir=tmp_path / "whole").weights_step
+    assert best < 60  # or it would be written again
+
+    def crash(event):
+        if isinstance(event, events.CheckpointSaved) and event.step == best:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run(TrainConfig(**settings), run_dir=tmp_path / "run", listeners=[crash])
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_patience_is_remembered_over_an_interruption(tmp_path):
     def press(event):
         if isinstance(event, events.StepDone) and event.step == 40:
@@ -284,6 +299,19 @@ def test_a_run_is_not_resumed_with_other_settings_or_other_data(tmp_path):
         resume(run_dir)
     (run_dir / "config.yaml").write_text(stored)
     assert resume(run_dir).steps > 5
+
+
+def test_a_run_resumed_on_another_machine_says_that_rounding_may_differ(tmp_path):
+    run(TrainConfig(**SETTINGS), run_dir=tmp_path)
+    heard = []
+    resume(tmp_path, listeners=[heard.append])
+    assert isinstance(heard[0], events.Started)
+    stored = json.loads((tmp_path / "environment.json").read_text())
+    stored["packages"]["numpy"] = "1.0"
+    (tmp_path / "environment.json").write_text(json.dumps(stored))
+    resume(tmp_path, listeners=[heard.append])
+    [remark] = [event for event in heard if isinstance(event, events.Remark) and event.kind == "environment"]
+    assert "packages differ" in remark.text
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, uninterrupted):

@@ -17,18 +17,19 @@ from pathlib import Path
 from chainrule.errors import UserError
 from chainrule.train.config import TrainConfig, configure
 from chainrule.train.environment import environment
+from chainrule.train.events import Remark
 from chainrule.train.files import naming_the_file, write_atomically
 
 RUNS = Path("runs")
 
 
-def create(config: TrainConfig, run_dir: Path | None = None) -> Path:
-    """Makes the folder of a new run, with its config and its environment; without `run_dir` under `runs`.
+def create(config: TrainConfig, run_dir: Path | None = None, *, dataset: str) -> Path:
+    """Makes the folder of a new run on `dataset`, with its config and its environment; without `run_dir` under `runs`.
 
     Raises `UserError` if `run_dir` is there already and not empty, or cannot be made.
 
     >>> import tempfile
-    >>> folder = create(TrainConfig(), Path(tempfile.mkdtemp()) / "first")
+    >>> folder = create(TrainConfig(), Path(tempfile.mkdtemp()) / "first", dataset="digits")
     >>> sorted(file.name for file in folder.iterdir())
     ['checkpoints', 'config.yaml', 'environment.json']
     """
@@ -40,7 +41,7 @@ def create(config: TrainConfig, run_dir: Path | None = None) -> Path:
                     f"{run_dir} is not empty, and a run never writes over another: resume it, or name another"
                 )
     else:
-        run_dir = _new_under_runs(config)
+        run_dir = _new_under_runs(config, dataset)
     with naming_the_file(run_dir):
         (run_dir / "checkpoints").mkdir()
     write_atomically(run_dir / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
@@ -48,10 +49,10 @@ def create(config: TrainConfig, run_dir: Path | None = None) -> Path:
     return run_dir
 
 
-def _new_under_runs(config: TrainConfig) -> Path:
+def _new_under_runs(config: TrainConfig, dataset: str) -> Path:
     """`runs/<dataset>-<model>-<time>-<hash of the config>`; if two runs meet, the later one gets a number."""
     settings = hashlib.sha256(config.to_yaml().encode()).hexdigest()[:6]
-    name = f"{Path(config.dataset).stem}-{config.model}-{time.strftime('%Y%m%d-%H%M%S')}-{settings}"
+    name = f"{Path(dataset).stem}-{config.model}-{time.strftime('%Y%m%d-%H%M%S')}-{settings}"
     for attempt in range(1, 1000):
         run_dir = RUNS / (name if attempt == 1 else f"{name}-{attempt}")
         with naming_the_file(run_dir):
@@ -75,6 +76,22 @@ def read_config(run_dir: Path) -> TrainConfig:
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir} is not a run folder: it holds no config.yaml")
     return configure({}, file=run_dir / "config.yaml")
+
+
+def changes_of_environment(run_dir: Path) -> list[Remark]:
+    """A remark if the run began with other versions or on another machine than this, where rounding may differ."""
+    now = environment()
+    try:
+        stored = json.loads((run_dir / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        stored = {}
+    changed = [key for key in now if stored.get(key) != now[key]]
+    if not changed:
+        return []
+    text = (
+        f"The run began in another environment ({', '.join(changed)} differ): it goes on, but the last bits may differ."
+    )
+    return [Remark("environment", text)]
 
 
 def checkpoint_path(run_dir: Path, kind: str) -> Path:

@@ -41,7 +41,7 @@ from chainrule.train.finish import finish
 from chainrule.train.metrics import Metrics
 from chainrule.train.nonfinite import all_finite, blame
 from chainrule.train.optimise import LearningRate, make_optimizer
-from chainrule.train.tensorboard import TensorBoard
+from chainrule.train.tensorboard import TensorBoard, require_tensorboardx
 
 
 class Training:
@@ -61,11 +61,14 @@ class Training:
         self.criterion = CrossEntropyLoss()
         found = ((name, getattr(module, "rng", None)) for name, module in model.named_modules())
         self.generators = {name: rng for name, rng in found if isinstance(rng, np.random.Generator)}
+        self.fingerprint, self.brightness = _fingerprint(data), _brightness(data)
         self.step = 0
         self.best: dict[str, Any] | None = None  # step and score of the best evaluation; the lowest score is best
         self.evaluations_since_best = 0
         self.evaluation: dict[str, Any] | None = None  # the latest one
-        self.saved_step = 0
+        self.saved_step: int | None = None
+        if config.tensorboard:
+            require_tensorboardx()
 
     def run(self, run_dir: Path, listeners: Sequence[Listener]) -> Result:
         """Trains from here to the end, writing to `run_dir`."""
@@ -100,7 +103,9 @@ class Training:
             evaluates = self.step % self.eval_freq == 0 or self.step == self.total_steps
             if evaluates:
                 self._evaluate()
-            if self.step % self.config.checkpoint_every == 0 if self.config.checkpoint_every else evaluates:
+            every = self.config.checkpoint_every
+            saves = evaluates if every is None else self.step % every == 0
+            if saves:
                 self._save("last")
         if self.saved_step != self.step:
             self._save("last")
@@ -178,9 +183,12 @@ class Training:
 
     def _not_finite(self, x: np.ndarray, step: int) -> UserError:
         where = blame(self.model, x, step=step)
+        kept = "There is no checkpoint yet"
+        if self.saved_step is not None:
+            kept = f"The last good checkpoint is from step {self.saved_step}, in {self.run_dir}"
         return UserError(
-            f"training stopped: {where} is NaN or infinite. The last good checkpoint is from step {self.saved_step}, "
-            f"in {self.run_dir}. Try a learning rate below {self.config.lr:g}, --clip-norm 1, or scaled inputs"
+            f"training stopped: {where} is NaN or infinite. {kept}. "
+            f"Try a learning rate below {self.config.lr:g}, --clip-norm 1, or scaled inputs"
         )
 
     # what a checkpoint holds
@@ -212,7 +220,8 @@ class Training:
                 "classes": list(self.data.classes),
                 "input_shape": list(self.data.input_shape),
                 "preprocess": self.data.preprocess.to_dict(),
-                "fingerprint": _fingerprint(self.data),
+                "fingerprint": self.fingerprint,
+                "brightness": self.brightness,
             },
         }
         parts = {
@@ -227,7 +236,7 @@ class Training:
     def restore(self, saved: Checkpoint, path: Path) -> None:
         """Takes back the state of `checkpoint`, read from `path`. Raises `UserError` if it belongs to another run."""
         facts = saved.facts
-        if facts["data"]["fingerprint"] != _fingerprint(self.data):
+        if facts["data"]["fingerprint"] != self.fingerprint:
             raise UserError(
                 f"the data are not those that {path} was trained on: going on would not be the same run. "
                 "Give the same --data-dir, or begin a new run"
@@ -269,6 +278,13 @@ def _stop_asked_by_ctrl_c() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _brightness(data: Dataset) -> dict[str, float]:
+    """Mean and standard deviation of the training inputs' means: `predict` warns of an image far outside."""
+    x = data.train.x[:: max(1, len(data.train) // 1000)]
+    means = x.reshape(len(x), -1).mean(1, dtype=np.float64)
+    return {"mean": float(means.mean()), "std": float(means.std())}
 
 
 def _fingerprint(data: Dataset) -> int:

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from chainrule.errors import UserError
 from chainrule.train.events import Evaluated, Event, StepDone
 from chainrule.train.files import naming_the_file, write_atomically
 
@@ -89,9 +90,16 @@ class Metrics:
 
 
 def read_csv(path: Path) -> list[dict[str, float | None]]:
-    """The lines of one of the files as dictionaries of numbers; an empty cell is None."""
-    with open(path, encoding="utf-8", newline="") as file:
-        return [{name: float(cell) if cell else None for name, cell in line.items()} for line in csv.DictReader(file)]
+    """The lines of one of the files as dictionaries of numbers; an empty cell is None.
+
+    Raises `UserError` if the file is missing or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        return [{name: float(cell) if cell else None for name, cell in line.items()} for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not as the run wrote it: {error}") from error
 
 
 def _row(event: Evaluated) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The settings of the studies' multi-layer perceptrons, as far as their write-ups state them (docs/studies.md).
+"""The settings of the studies' multi-layer perceptrons, as far as their write-ups state them.
 
 A preset stands between the defaults and what the user gives: every setting given by hand wins over it.
 

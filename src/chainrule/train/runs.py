@@ -41,7 +41,7 @@ def fit(
     lowest training loss. The model has these weights when `fit` returns.
 
     Args:
-        model: trained in place. The config's fields about the network are not looked at.
+        model: trained in place. Of the config's fields about the network, `dtype` alone is looked at: the inputs' own.
         data: as from `chainrule.data.load`; the config's fields about the data are not looked at.
         config: the optimizer, the length of the run, the seed of the batches, and so on.
         run_dir: where everything is written; a new folder under `runs` if left out. It must be new or empty.
@@ -61,7 +61,8 @@ def fit(
     'validation accuracy'
     """
     training = Training(model, data, config)
-    return training.run(folder.create(config, None if run_dir is None else Path(run_dir)), listeners)
+    run_dir = folder.create(config, None if run_dir is None else Path(run_dir), dataset=data.name)
+    return training.run(run_dir, listeners)
 
 
 def resume(
@@ -74,6 +75,8 @@ def resume(
         model: the network given to `fit`, if it was not built from the config; its weights are replaced.
         data: likewise the data.
         listeners: told each event from here on.
+
+    With other versions, another BLAS or another number of threads the last bits may differ; a `Remark` then says so.
 
     Raises as `fit`; `UserError` also if `run_dir` is not the folder of a run, its last checkpoint is damaged or
     belongs to another network, or the config or the data changed. Nothing is changed then.
@@ -94,6 +97,9 @@ def resume(
     training = Training(build_model(config, data) if model is None else model, data, config)
     if saved is not None:
         training.restore(saved, last)
+    for remark in folder.changes_of_environment(run_dir):
+        for listener in listeners:
+            listener(remark)
     return training.run(run_dir, listeners)
 
 

@@ -6,17 +6,20 @@ from chainrule.errors import UserError
 from chainrule.train.events import Evaluated, Event, StepDone
 
 
-class TensorBoard:
-    """A listener that writes `run_dir/tensorboard`; what an earlier process wrote after `step` is hidden.
+def require_tensorboardx() -> None:
+    """Raises `UserError` if tensorboardX, an optional dependency, is not installed."""
+    try:
+        import tensorboardX  # type: ignore[import-untyped] # noqa: F401
+    except ImportError:
+        raise UserError("TensorBoard files need tensorboardX: pip install 'chainrule[tensorboard]'") from None
 
-    Raises `UserError` if tensorboardX is not installed.
-    """
+
+class TensorBoard:
+    """A listener that writes `run_dir/tensorboard`; what an earlier process wrote after `step` is hidden."""
 
     def __init__(self, run_dir: Path, *, step: int) -> None:
-        try:
-            from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
-        except ImportError:
-            raise UserError("TensorBoard files need tensorboardX: pip install 'chainrule[tensorboard]'") from None
+        from tensorboardX import SummaryWriter
+
         self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
 
     def __enter__(self) -> "TensorBoard":

@@ -93,15 +93,16 @@ def load_run(run_dir: str | Path, *, checkpoint: str | None = None, model: Modul
     path = folder.checkpoint_path(run_dir, checkpoint or "best")
     saved = checkpoints.load(path)
     data = saved.facts["data"]
-    model = network(config, data["input_shape"], len(data["classes"])) if model is None else model
+    loaded = network(config, data["input_shape"], len(data["classes"])) if model is None else model
     try:
-        model.load_state_dict(saved.arrays_under("model"))
+        loaded.load_state_dict(saved.arrays_under("model"))
     except UserError as error:
-        raise UserError(f"{path} belongs to another network: {error}") from error
+        own = "; a network given to fit is given here as model=" if model is None else ""
+        raise UserError(f"{path} belongs to another network: {error}{own}") from error
     return TrainedRun(
         run_dir=run_dir,
         config=config,
-        model=model.eval(),
+        model=loaded.eval(),
         preprocess=Preprocess.from_dict(data["preprocess"], saved.arrays_under("preprocess")),
         classes=tuple(data["classes"]),
         input_shape=tuple(data["input_shape"]),
@@ -197,6 +198,8 @@ def predict(
     ['0', '1']
     """
     trained = load_run(run_dir, checkpoint=checkpoint, model=model)
+    if not len(inputs):
+        return []
     if isinstance(inputs, np.ndarray):
         raw = inputs if inputs.shape != trained.input_shape else inputs[None]
         names, notes = [str(i) for i in range(len(raw))], [""] * len(raw)
@@ -206,6 +209,11 @@ def predict(
         raw, notes = _images([Path(path) for path in inputs], trained.input_shape)
         names = [str(path) for path in inputs]
     x = trained.preprocess.apply(raw)
+    if not isinstance(inputs, np.ndarray):
+        notes = [
+            _with_brightness(note, image, trained.facts["data"]["brightness"])
+            for note, image in zip(notes, x, strict=True)
+        ]
     logits = np.concatenate(list(outputs(trained.model, x, dtype=trained.config.dtype)))
     probabilities = ops.softmax(logits.astype(np.float64))
     return [_prediction(*each, trained.classes) for each in zip(names, notes, probabilities.tolist(), strict=True)]
@@ -235,3 +243,12 @@ def _images(paths: Sequence[Path], input_shape: tuple[int, ...]) -> tuple[np.nda
                 done.append(f"resized from {image.width} x {image.height} to {width} x {height}")
         notes.append(", ".join(done))
     return pixels, notes
+
+
+def _with_brightness(note: str, image: np.ndarray, usual: dict[str, float]) -> str:
+    """The note, and a warning if the image is far brighter or darker than those of the training part."""
+    deviation = float(image.mean()) - usual["mean"]
+    if abs(deviation) < 4 * usual["std"]:
+        return note
+    warning = f"much {'brighter' if deviation > 0 else 'darker'} than the images of the training: is it inverted?"
+    return f"{note}; {warning}" if note else warning
