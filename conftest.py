@@ -6,10 +6,10 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
-import chainrule  # noqa: E402
+import chainrule
 
 
 @pytest.fixture(autouse=True)
