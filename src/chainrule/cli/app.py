@@ -1,5 +1,6 @@
 """The command `chainrule`: its commands, and the one place where an error becomes one line and an exit code."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -49,6 +50,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if args is None else args)
     try:
         code = app.main(args, prog_name="chainrule", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own flush at the end complains
+        code = 1
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in args:
             traceback.print_exc()
