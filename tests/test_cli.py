@@ -333,8 +333,17 @@ def test_an_op_in_json_is_what_python_says(call):
 def test_an_unknown_op_names_the_nearest(call):
     code, out, err = call("ops", "softmaxx")
     assert (code, out) == (2, "")
-    assert "the nearest is softmax " in err
+    assert "the nearest: softmax " in err
     assert call("ops", "log-softmax")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("mse", "mse_loss"), ("BCE", "binary_cross_entropy"), ("Id", "identity"), ("select", "getitem")]
+)
+def test_an_op_is_found_by_its_other_names(call, word, name):
+    code, _, err = call("ops", word)
+    assert code == 2
+    assert f"the nearest: {name} " in err
 
 
 # ----------------------------------------------------------------------------------------------------------- doctor

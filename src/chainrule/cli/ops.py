@@ -24,7 +24,8 @@ def ops(name: str | None, as_json: bool) -> None:
         return
     key = name.replace("-", "_")
     if key not in OPS:
-        raise UsageError(f"no such op {name}, the nearest is {nearest(key, OPS)} (all: chainrule ops)")
+        found = page.called(key, OPS.values()) or [nearest(key, OPS)]
+        raise UsageError(f"no such op {name}, the nearest: {', '.join(found)} (all: chainrule ops)")
     if as_json:
         show.json_line(page.details(OPS[key]))
     else:

@@ -61,6 +61,22 @@ def details(op: "Op") -> dict[str, Any]:
     }
 
 
+def called(word: str, ops: Iterable["Op"]) -> list[str]:
+    """The ops that go by this word too: as a part of the name, as its initials, or in the sentence about them.
+
+    >>> from chainrule import OPS
+    >>> called("mse", OPS.values()), called("bce", OPS.values()), called("expand", OPS.values())
+    (['mse_loss'], ['binary_cross_entropy'], ['broadcast_to'])
+    """
+    found = []
+    for op in ops:
+        parts = op.name.split("_")
+        words = [*parts, "".join(part[0] for part in parts), *re.findall(r"\w+", facts(op)["summary"].lower())]
+        if word.lower() in words:
+            found.append(op.name)
+    return found
+
+
 def registry(ops: Iterable["Op"]) -> RenderableType:
     """Every op with its shapes and what it does, module by module."""
     tables: list[RenderableType] = []

@@ -135,7 +135,7 @@ def _atleast_2d(x):
     textbook=lambda x, shape: x + np.zeros(shape),
 )
 def broadcast_to(x, *, shape):
-    r"""Copies of the entries along new axes, in front, and along axes of size 1.
+    r"""Copies of the entries along new axes, in front, and along axes of size 1 (the studies' Expand).
 
     Forward:
         .. math:: y_{ij} = x_j
