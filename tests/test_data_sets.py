@@ -316,6 +316,7 @@ def test_every_name_is_known():
     ("name", "message"),
     [
         ("minst", "unknown data set 'minst': did you mean mnist?"),
+        ("synth", "unknown data set 'synth': did you mean synth-vu-2021 or synth-vu-2023?"),
         ("cifar-10", "unknown data set 'cifar-10': did you mean cifar10?"),
         ("zzz", "unknown data set 'zzz': expected one of digits, mnist, .*or the path of a folder or an .npz file"),
     ],

@@ -241,7 +241,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         run(TrainConfig(**SETTINGS), run_dir=tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty", "missing", "of another version"])
 def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(tmp_path, damage):
     run_dir = tmp_path / "run"
     run(TrainConfig(**SETTINGS), run_dir=run_dir)
@@ -259,6 +259,8 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(tmp_path, damage
             path.write_bytes(b"")
         case "missing":
             path.unlink()
+        case "of another version":  # same length, so that only the number differs
+            path.write_bytes(content.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
     before = {file: file.read_bytes() for file in run_dir.rglob("*.*")}
     for use in (partial(load_run, checkpoint="last"), partial(evaluate, checkpoint="last"), resume):
         with pytest.raises(UserError, match=r"last\.safetensors"):

@@ -210,9 +210,10 @@ def _count(val_size: int | float, n: int) -> int:
 
 
 def _unknown(name: str) -> UsageError:
-    near = difflib.get_close_matches(name, NAMES, 1)
+    near = [known for known in NAMES if name and known.startswith(name)] or difflib.get_close_matches(name, NAMES, 1)
+    meant = f"did you mean {' or '.join(near)}?"
     known = f"expected one of {', '.join(NAMES)}, or the path of a folder or an .npz file"
-    return UsageError(f"unknown data set {name!r}: {f'did you mean {near[0]}?' if near else known}")
+    return UsageError(f"unknown data set {name!r}: {meant if near else known}")
 
 
 class _Raw(NamedTuple):

@@ -15,6 +15,7 @@ from chainrule.errors import UserError
 from chainrule.train.files import write_atomically
 
 _KEY = "chainrule"
+_FORMAT = 1  # goes up when what a checkpoint holds changes
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     arrays = {name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}
     facts = json.dumps(checkpoint.facts, sort_keys=True, default=np.ndarray.tolist)
-    record = json.dumps({"facts": facts, "sha256": _digest(facts, arrays)}, sort_keys=True)
+    record = json.dumps({"facts": facts, "format": _FORMAT, "sha256": _digest(facts, arrays)}, sort_keys=True)
     # One metadata string: safetensors keeps several in no fixed order, and the bytes would differ from run to run.
     write_atomically(path, to_bytes(arrays, metadata={_KEY: record}))
 
@@ -72,9 +73,14 @@ def load(path: Path) -> Checkpoint:
         raise UserError(f"{path} is a safetensors file, but not a checkpoint that chainrule wrote")
     try:
         record = json.loads(metadata[_KEY])
-        facts, digest = record["facts"], record["sha256"]
+        facts, digest, written = record["facts"], record["sha256"], record.get("format")
     except (ValueError, TypeError, KeyError):
         raise UserError(f"the checkpoint {path} is damaged: its metadata cannot be read") from None
+    if written != _FORMAT:
+        raise UserError(
+            f"the checkpoint {path} has format {written}, expected {_FORMAT}: use the version of chainrule that wrote "
+            "it (environment.json names it), or train again"
+        )
     if digest != _digest(facts, arrays):
         raise UserError(f"the checkpoint {path} is damaged: its content does not match its checksum")
     return Checkpoint(json.loads(facts), arrays)
