@@ -137,3 +137,29 @@ def test_every_setting_says_what_it_is_and_how_it_is_spelled():
         for choice in option.choices or ():
             assert getattr(TrainConfig(**{option.name: choice}), option.name) == choice
     assert {option.name for option in found if option.flag} == {"nesterov", "tensorboard"}
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("preset: [1]", "preset"),
+        ("epochs: true", "epochs"),
+        ("lr: yes", "lr"),
+        ("hidden: true", "hidden"),
+        ("val_size: true", "val_size"),
+        ("hidden: 3.5", "hidden: input should be a valid integer"),
+        ("hidden: '10,,3'", "hidden"),
+        ("val_size: '1.0'", "val_size"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(tmp_path, line, named):
+    file = tmp_path / "config.yaml"
+    file.write_text(line + "\n")
+    with pytest.raises(UsageError, match=named):
+        configure({}, file=file)
+
+
+def test_no_hidden_layer_and_a_share_may_still_be_written():
+    assert configure({"hidden": "", "val_size": "0.5"}).hidden == ()
+    assert configure({"val_size": "0.5"}).val_size == 0.5
+    assert configure({"val_size": "1"}).val_size == 1

@@ -342,3 +342,17 @@ def test_checkpoints_hold_no_pickle(uninterrupted):
     assert facts["generators"]["3"]["bit_generator"] == "PCG64"
     assert b"pickle" not in path.read_bytes()
     assert os.stat(path).st_size < 100_000
+
+
+def test_a_run_in_progress_is_not_resumed_beside_itself(tmp_path):
+    refused = []
+
+    def resume_meanwhile(event):
+        if isinstance(event, events.StepDone) and event.step == 20:
+            with pytest.raises(UserError, match="in progress") as error:
+                resume(tmp_path)
+            refused.append(str(error.value))
+
+    result = run(TrainConfig(dataset="moons", **SETTINGS), run_dir=tmp_path, listeners=[resume_meanwhile])
+    assert len(refused) == 1
+    assert resume(tmp_path).test_loss == result.test_loss

@@ -1,6 +1,7 @@
 """One frozen description of a training run: its fields are the command's options, the YAML keys, the stored config."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -42,8 +43,8 @@ def _setting(
 def _widths(value: object) -> object:
     """The widths of the hidden layers: "800,600,400", 100, or a sequence of numbers; "" is no hidden layer."""
     if isinstance(value, str):
-        return [width for width in value.split(",") if width.strip()]
-    return [value] if isinstance(value, int) else value
+        return value.split(",") if value.strip() else []
+    return [value] if isinstance(value, int | float) else value
 
 
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_widths)]
@@ -156,9 +157,23 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _preset_underneath(cls, settings: Any) -> Any:
-        if isinstance(settings, Mapping) and settings.get("preset") in PRESETS:
-            return overlay(PRESETS[settings["preset"]], settings)
-        return settings
+        preset = settings.get("preset") if isinstance(settings, Mapping) else None
+        return overlay(PRESETS[preset], settings) if isinstance(preset, str) and preset in PRESETS else settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false are no value of this setting")
+        return value
+
+    @field_validator("val_size", mode="before")
+    @classmethod
+    def _a_point_makes_a_share(cls, size: Any) -> Any:
+        size = float(size) if isinstance(size, str) and re.fullmatch(r"\d*\.\d*", size) and size != "." else size
+        if isinstance(size, float) and size >= 1:
+            raise ValueError("a share is below 1; a number of samples has no point")
+        return size
 
     @field_validator("preprocess", "activation", "init", mode="before")
     @classmethod
@@ -317,5 +332,6 @@ def _in_words(problem: Any) -> str:
     """One of pydantic's errors as "batch_size: input should be greater than or equal to 1, got 0"."""
     if problem["type"] == "value_error" and not problem["loc"]:
         return str(problem["ctx"]["error"])
-    message = problem["msg"][0].lower() + problem["msg"][1:]
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{problem['loc'][0]}: {message}, got {problem['input']!r}"

@@ -11,7 +11,10 @@ result.json            the figures at the end
 
 import hashlib
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chainrule.errors import UserError
@@ -62,6 +65,40 @@ def _new_under_runs(config: TrainConfig, dataset: str) -> Path:
                 continue
         return run_dir
     raise UserError(f"{RUNS} holds 999 runs that began in this second: wait a moment")
+
+
+@contextmanager
+def in_use(run_dir: Path) -> Iterator[None]:
+    """Holds the folder of a run while it is trained; a lock on the folder itself, which dies with its process.
+
+    Raises `UserError` if another training holds it. Where there are no such locks (Windows, some network disks) it
+    holds nothing.
+
+    >>> import tempfile
+    >>> run_dir = Path(tempfile.mkdtemp())
+    >>> with in_use(run_dir), in_use(run_dir):
+    ...     pass
+    Traceback (most recent call last):
+    chainrule.errors.UserError: ... is in progress in another process: wait until it ends, or stop it first
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(run_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run_dir} is in progress in another process: wait until it ends, or stop it first"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_config(run_dir: Path) -> TrainConfig:

@@ -74,6 +74,7 @@ class Training:
         """Trains from here to the end, writing to `run_dir`."""
         self.run_dir = run_dir
         with ExitStack() as opened:
+            opened.enter_context(folder.in_use(run_dir))
             # The loss is looked at after every step: NumPy need not warn as well.
             opened.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
             fresh = self.evaluation is None
