@@ -37,6 +37,7 @@ class _State(threading.local):
     recording = True  # are results given a source?
     differentiating = False  # would a number taken out of a Tensor now lose a derivative?
     backend: str | None = None  # whose kernels replace the rules
+    watcher: Callable[[Tensor], None] | None = None  # is shown every result that is given a source
 
 
 _state = _State()
@@ -179,6 +180,8 @@ class Op:
             for name, wants, pullback in zip(self._names(inputs), wanted, pullbacks, strict=False):
                 if wants and pullback is None:
                     raise TypeError(f"{self.name}: there is no gradient with respect to {name}; pass it as an array")
+            if _state.watcher is not None:
+                _state.watcher(result)
         return result
 
     def run(self, values: Sequence[Any], params: dict[str, Any]) -> tuple[Any, tuple[Pullback | None, ...]]:
@@ -315,6 +318,20 @@ def no_grad() -> Iterator[None]:
     True
     """
     with _during(recording=False):
+        yield
+
+
+@contextmanager
+def watching(watcher: Callable[[Tensor], None]) -> Iterator[None]:
+    """Show ``watcher`` every result that is given a source, when it is made; no number may leave a Tensor meanwhile.
+
+    >>> seen = []
+    >>> with watching(lambda y: seen.append(y.source.op.name)):
+    ...     y = np.exp(Tensor([1.0], requires_grad=True)) * 2
+    >>> seen
+    ['exp', 'mul']
+    """
+    with _during(watcher=watcher, recording=True, differentiating=True):
         yield
 
 

@@ -1,13 +1,14 @@
-"""Compare the gradients of a function with numeric truth."""
+"""The gradients of a function of Tensors against differences of its values, as in ``torch.autograd.gradcheck``."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule.check.truth import numeric_gradient
+from chainrule.check.truth import SHRINKS
 from chainrule.engine import Tensor, no_grad
 
 
@@ -16,45 +17,124 @@ class GradcheckError(AssertionError):
 
 
 def gradcheck(
-    func: Callable, inputs: Sequence[Any], *, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True
+    func: Callable,
+    inputs: Sequence[Any],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    fast_mode: bool = False,
 ) -> bool:
-    """Are the gradients of ``func``, an op or a function composed of ops, right at these inputs?
+    r"""Are the gradients of ``func``, an op or a function composed of ops, right at these inputs?
 
-    Every float input is checked against extrapolated differences or the complex step, in float64, for a random gradient
-    of the output (drawn with a fixed seed): a gradient that ignores it cannot pass.
+    The Jacobian by walks back is compared with central differences :math:`(f(x + \epsilon e_j) - f(x - \epsilon e_j)) /
+    2 \epsilon`, entry by entry, for every output and every float input, in float64. Names, order and defaults are those
+    of ``torch.autograd.gradcheck``. To learn *what* is wrong, and for any backward pass that is not made of ops, see
+    :func:`chainrule.check.diagnose`.
 
     Args:
-        func: from Tensors to a Tensor of any shape.
+        func: from Tensors to a Tensor, or a tuple of them, of any shapes.
         inputs: arrays or Tensors; integer and boolean ones are passed on as they are.
-        atol, rtol: accepted difference, ``atol + rtol * |truth|`` entry by entry, as in PyTorch.
+        eps: the step of the differences.
+        atol, rtol: accepted difference, ``atol + rtol * |numeric|`` entry by entry.
         raise_exception: raise :class:`GradcheckError` instead of returning False.
+        nondet_tol: accepted difference between two walks back with the same inputs.
+        fast_mode: compare :math:`u^\top J v` for one random pair of directions only.
 
     >>> gradcheck(lambda x: np.exp(-(x**2)), [np.array([0.5, 1.5])])
     True
     """
+    try:
+        _check(func, inputs, eps, atol, rtol, nondet_tol, fast_mode)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def _check(
+    func: Callable, inputs: Any, eps: float, atol: float, rtol: float, nondet_tol: float, fast_mode: bool
+) -> None:
     if isinstance(inputs, (np.ndarray, Tensor)):
         inputs = (inputs,)
     arrays = [x.value if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
-    arrays = [np.array(x, np.float64) if np.issubdtype(x.dtype, np.floating) else x for x in arrays]
-    checked = [i for i, x in enumerate(arrays) if x.dtype == np.float64]
-    tensors: list[Any] = [Tensor(x, requires_grad=True) if i in checked else x for i, x in enumerate(arrays)]
-    y = func(*tensors)
-    gy = np.random.default_rng(0).standard_normal(y.shape)
-    y.backward(gy)
-    for i in checked:
+    arrays = [np.array(x, np.float64) if x.dtype.kind == "f" else x for x in arrays]
+    places = [i for i, x in enumerate(arrays) if x.dtype == np.float64]
+    rng = np.random.default_rng(0)
+    for k, y in enumerate(_outputs(func(*_tensors(arrays, places)))):
+        weights = [rng.standard_normal(y.shape)] if fast_mode else _units(y.shape)
+        walked = _walked(func, arrays, places, k, weights)
+        again = _walked(func, arrays, places, k, weights)
+        for i in places:
+            directions = [rng.standard_normal(arrays[i].shape)] if fast_mode else _units(arrays[i].shape)
+            columns = [_difference(func, arrays, places, i, v, k, eps) for v in directions]
+            for row, (u, gx, gx2) in enumerate(zip(weights, walked[i], again[i], strict=True)):
+                if np.max(np.abs(gx - gx2), initial=0) > nondet_tol:
+                    raise GradcheckError(f"two walks back give different gradients of input {i}")
+                for column, (v, dy) in enumerate(zip(directions, columns, strict=True)):
+                    found, expected = float(np.sum(gx * v)), float(np.sum(u * dy))
+                    if not abs(found - expected) <= atol + rtol * abs(expected):
+                        entry = "along a random direction" if fast_mode else _at(arrays[i].shape, column)
+                        of = "" if fast_mode or not y.ndim else f" (of output {k}{_at(y.shape, row)})"
+                        raise GradcheckError(
+                            f"the gradient of input {i}{entry} is {found:.6g}, expected {expected:.6g}{of}"
+                        )
 
-        def loss(x: np.ndarray, i: int = i) -> Any:
-            with no_grad():
-                out = func(*(Tensor(x if k == i else a) if k in checked else a for k, a in enumerate(arrays)))
-            return (gy * out.value).sum()
 
-        truth = numeric_gradient(loss, arrays[i]).value
-        found = np.zeros_like(truth) if tensors[i].grad is None else tensors[i].grad
-        excess = np.abs(found - truth) - (atol + rtol * np.abs(truth))
-        if not np.all(excess <= 0):
-            at = np.unravel_index(np.argmax(np.nan_to_num(excess, nan=np.inf)), truth.shape)
-            if raise_exception:
-                where = f"input {i}" + (f" at {tuple(map(int, at))}" if truth.ndim else "")
-                raise GradcheckError(f"the gradient of {where} is {found[at]:.6g}, expected {truth[at]:.6g}")
-            return False
-    return True
+def _tensors(arrays: Sequence[np.ndarray], places: Sequence[int]) -> list[Any]:
+    return [Tensor(x, requires_grad=True) if i in places else x for i, x in enumerate(arrays)]
+
+
+def _outputs(y: Any) -> tuple[Any, ...]:
+    return tuple(y) if isinstance(y, (tuple, list)) else (y,)
+
+
+def _units(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """An array for each entry of this shape: 1 there, 0 elsewhere."""
+    size = int(np.prod(shape))
+    return list(np.eye(size).reshape(size, *shape))
+
+
+def _walked(
+    func: Callable, arrays: Sequence[np.ndarray], places: Sequence[int], k: int, weights: Sequence[np.ndarray]
+) -> dict[int, list[np.ndarray]]:
+    """For each input the gradients of output ``k``, one for each gradient coming in."""
+    rows: dict[int, list[np.ndarray]] = {i: [] for i in places}
+    tensors = _tensors(arrays, places)
+    y = _outputs(func(*tensors))[k]
+    for u in weights:
+        for i in places:
+            tensors[i].grad = None
+        if y.requires_grad:
+            y.backward(u, retain_graph=True)
+        for i in places:
+            rows[i].append(np.zeros_like(arrays[i]) if tensors[i].grad is None else tensors[i].grad)
+    return rows
+
+
+def _difference(
+    func: Callable, arrays: Sequence[np.ndarray], places: Sequence[int], i: int, v: np.ndarray, k: int, eps: float
+) -> np.ndarray:
+    """How output ``k`` changes as input ``i`` moves along ``v``; by smaller steps near the border of its domain."""
+
+    def value(step: float) -> np.ndarray:
+        moved = [x + step * v if j == i else x for j, x in enumerate(arrays)]
+        with no_grad(), np.errstate(all="ignore"):
+            return _outputs(func(*(Tensor(x) if j in places else x for j, x in enumerate(moved))))[k].value
+
+    slope = np.array(np.nan)
+    for shrink in 8.0 ** np.arange(SHRINKS):
+        with contextlib.suppress(ValueError):
+            value(eps / shrink), value(-eps / shrink)
+            step = eps / shrink if shrink == 1 else eps / shrink / 512  # well within the domain, not at its border
+            slope = (value(step) - value(-step)) / (2 * step)
+            if np.all(np.isfinite(slope)):
+                break
+    return slope
+
+
+def _at(shape: tuple[int, ...], place: int) -> str:
+    return f" at {tuple(int(j) for j in np.unravel_index(place, shape))}" if shape else ""

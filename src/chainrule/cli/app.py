@@ -9,6 +9,7 @@ from typing import NoReturn
 import rich_click as click
 
 from chainrule.cli import show
+from chainrule.cli.check import check
 from chainrule.cli.doctor import doctor
 from chainrule.cli.evaluate import evaluate
 from chainrule.cli.ops import ops
@@ -17,7 +18,7 @@ from chainrule.cli.predict import predict
 from chainrule.cli.train import train
 from chainrule.errors import UserError
 
-COMMANDS = [train, evaluate, predict, ops, doctor]
+COMMANDS = [train, evaluate, predict, check, ops, doctor]
 HELP_STYLE = click.RichHelpConfiguration(
     theme="cargo-slim",
     options_table_column_types=["opt_short", "opt_long", "help"],
@@ -29,7 +30,7 @@ HELP_STYLE = click.RichHelpConfiguration(
 
 @click.group(
     context_settings=CONTEXT_SETTINGS,
-    epilog=examples("chainrule train digits --epochs 10", "chainrule train mnist --hidden 300", "chainrule ops linear"),
+    epilog=examples("chainrule train digits --epochs 10", "chainrule check layers.py", "chainrule ops linear"),
 )
 @click.command_panel("Commands", commands=[str(command.name) for command in COMMANDS])
 @click.version_option(package_name="chainrule", message="%(prog)s %(version)s")

@@ -1,0 +1,459 @@
+"""The second witness: the truth with one or two edges of the recorded forward changed equals the user's gradient.
+
+An edge is one use of one value by one operation. What flows through it is one term of the gradient: without it a path
+was dropped, with its sign changed one term has the wrong sign, with another array in the operation's place a wrong
+value was saved.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.probes import Probe
+from chainrule.check.record import Change, Edge, Tape
+from chainrule.check.transforms import CLOSE, Explanation, named_ratio
+
+Key = tuple  # where an edge stands in the source
+
+SMALL = 2e-2  # a constant added to an array, up to this size, is an epsilon
+PAIRS = 60  # groups of edges up to which two at a time are tried
+LONG = 150  # operations in a tape from which operands are not tried one by one
+SECONDS = 2.0  # so long the search may take for one gradient
+
+
+def terms(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """The mistakes in one edge that explain the gradient of ``name``, the best named place first."""
+    if not _recorded(probes, name):
+        return
+    end = time.monotonic() + SECONDS
+    yield from _only_one_use(probes, name)
+    for key in _keys(probes[0]):
+        if time.monotonic() < end:
+            yield from _fitted(probes, name, key)
+    yield from _epsilons(probes, name)
+    yield from _values(probes, name)
+    yield from _operands(probes, name, end)
+
+
+def pairs(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """Two edges at once, each with a factor of its own: fitted by least squares."""
+    if not _recorded(probes, name):
+        return
+    screen = min(probes, key=lambda p: sum(np.size(x) for x in p.values.values()))
+    keys = [key for key in _keys(screen) if _matters(screen, name, key)]
+    if not 2 <= len(keys) <= PAIRS:
+        return
+    for a, b in _fitting_pairs(screen, name, keys):
+        fits = [_two_factors(p, name, a, b) for p in probes]
+        if any(fit is None for fit in fits):
+            continue
+        found = [_factor(probes, name, key, [fit[k] for fit in fits if fit]) for k, key in enumerate((a, b))]
+        if all(found):
+            first, second = (e for e in found if e)
+            yield Explanation(
+                first.cause, f"{first.evidence}; and {second.evidence}", f"{first.fix}; {second.fix}", first.where
+            )
+            return
+
+
+def _only_one_use(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """Of an input that the same line of a loop uses again and again, the contribution of one round alone."""
+    for which, text in ((0, "first"), (-1, "last")):
+        if all(p.matches(name, _one_use(p, name, which)) for p in probes):
+            tape = _tape(probes[0])
+            place = tape.nodes[_uses(tape, name)[0][0]].place
+            yield Explanation(
+                "overwrite",
+                f"yours is the contribution of the {text} use of {name} alone; forward uses it "
+                f"{len(_uses(tape, name))} times in `{place.text}`",
+                f"add the contributions up: += where = stands for the gradient of {name}",
+                f"forward, {place}",
+            )
+            return
+
+
+def _uses(tape: Tape, name: str) -> list[Edge]:
+    return [e for edges in tape.edges.values() for e in edges if _input(tape, e) == tape.leaves[name]]
+
+
+def _one_use(probe: Probe, name: str, which: int) -> Any:
+    tape = _tape(probe)
+    uses = sorted(_uses(tape, name))
+    if len(uses) < 2 or len({tape.nodes[index].place.span for index, _ in uses}) > 1:
+        return None
+    return tape.gradients(probe.gy, {e: _zero for e in uses if e != uses[which]})[name]
+
+
+def _fitting_pairs(probe: Probe, name: str, keys: Sequence[Key]) -> list[tuple[Key, Key]]:
+    """The pairs of edges whose contributions, each times a number, add up to what is wrong here."""
+    truth = probe.truth[name]
+    difference = (np.asarray(probe.found[name], float) - truth).ravel()
+    parts = np.array([(truth - _without(probe, name, key)).ravel() for key in keys])
+    gram, along = parts @ parts.T, parts @ difference
+    enough = 1e-9 * float(difference @ difference)
+    found = []
+    for a, b in itertools.combinations(range(len(keys)), 2):
+        determinant = gram[a, a] * gram[b, b] - gram[a, b] ** 2
+        if determinant > 1e-9 * gram[a, a] * gram[b, b]:
+            x = (gram[b, b] * along[a] - gram[a, b] * along[b]) / determinant
+            y = (gram[a, a] * along[b] - gram[a, b] * along[a]) / determinant
+            rest = difference - x * parts[a] - y * parts[b]
+            if float(rest @ rest) <= enough:
+                found.append((keys[a], keys[b]))
+    return found
+
+
+def _two_factors(probe: Probe, name: str, a: Key, b: Key) -> tuple[float, float] | None:
+    truth = probe.truth[name]
+    if not {a, b} <= _tape(probe).edges.keys():
+        return None
+    parts = np.array([(truth - _without(probe, name, key)).ravel() for key in (a, b)])
+    difference = (np.asarray(probe.found[name], float) - truth).ravel()
+    factors = np.linalg.lstsq(parts.T, difference, rcond=None)[0]
+    if not probe.matches(name, truth + (factors @ parts).reshape(truth.shape)):
+        return None
+    return float(1 + factors[0]), float(1 + factors[1])
+
+
+def _factor(probes: Sequence[Probe], name: str, key: Key, ratios: Sequence[float]) -> Explanation | None:
+    """What it means that an edge's contribution is taken ``ratios`` times."""
+    if all(abs(c) <= CLOSE for c in ratios):
+        return _dropped(probes[0], name, key)
+    what = f"the term through {_described(probes[0], key)}"
+    explanation = next(named_ratio(ratios, probes, name, what, _where(probes[0], key)), None)
+    if explanation is not None:
+        if explanation.cause == "sign":
+            explanation.evidence = f"{what} has the wrong sign"
+            explanation.fix = "change that term's sign"
+        else:
+            explanation.evidence = f"yours holds {explanation.evidence.replace('yours = ', '', 1)}"
+    return explanation
+
+
+def _recorded(probes: Sequence[Probe], name: str) -> bool:
+    return all(p.tape is not None and np.shape(p.found[name]) == p.truth[name].shape for p in probes)
+
+
+def _keys(probe: Probe) -> list[Key]:
+    """Groups of edges: those first that are the only use of a value with a name, then uses of inputs, then others."""
+    tape = _tape(probe)
+    groups = tape.edges
+    uses = Counter(_input(tape, edges[0]) for edges in groups.values())
+
+    def rank(item: tuple[Key, list[Edge]]) -> int:
+        index = _input(tape, item[1][0])
+        if tape.nodes[index].op is None:
+            return 2
+        return 3 if not tape.nodes[index].place.name else 0 if uses[index] == 1 else 1
+
+    return [key for key, _ in sorted(groups.items(), key=rank)]
+
+
+def _tape(probe: Probe) -> Tape:
+    if probe.tape is None:
+        raise ValueError("this probe was not recorded")
+    return probe.tape
+
+
+def _input(tape: Tape, edge: Edge) -> int:
+    return tape.nodes[edge[0]].inputs[edge[1]]
+
+
+def _without(probe: Probe, name: str, *keys: Key) -> np.ndarray:
+    """The gradient without what flows through these edges."""
+    edges = _tape(probe).edges
+    dropped = [edge for key in keys for edge in edges.get(key, [])]
+    return _tape(probe).gradients(probe.gy, dict.fromkeys([*dropped, *probe.shifts], _zero))[name]
+
+
+def _zero(gy: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return np.zeros_like(g)
+
+
+def _matters(probe: Probe, name: str, key: Key) -> bool:
+    return not probe.right(name, _without(probe, name, key))
+
+
+def _fitted(probes: Sequence[Probe], name: str, key: Key) -> Iterator[Explanation]:
+    """Is the user's gradient the truth with this edge's contribution taken ``c`` times?"""
+    ratios = []
+    for probe in probes:
+        if key not in _tape(probe).edges:
+            return
+        truth = probe.truth[name]
+        contribution = truth - _without(probe, name, key)
+        square = float(np.sum(contribution**2))
+        if square <= probe.tolerance(name) ** 2:
+            return
+        difference = np.asarray(probe.found[name], float) - truth
+        a = float(np.sum(difference * contribution)) / square
+        if abs(a) <= CLOSE or not probe.matches(name, truth + a * contribution):
+            return
+        ratios.append(1 + a)
+    explanation = _factor(probes, name, key, ratios)
+    if explanation is not None:
+        if explanation.cause != "path-dropped":
+            explanation.evidence += "; the other terms are right"
+        yield explanation
+
+
+def _dropped(probe: Probe, name: str, key: Key) -> Explanation:
+    tape = _tape(probe)
+    edges = tape.edges[key]
+    node = tape.nodes[_input(tape, edges[0])]
+    user = tape.nodes[edges[0][0]].place
+    value = _operand(tape, edges)
+    evidence = f"yours treats `{value}` as a constant in `{user.text}`"
+    if node.op is None and len(edges) == 1:
+        evidence = f"yours is the gradient without the use of `{value}` in `{user.text}`"
+    elif node.op is not None and node.place.line and node.place.text != value:
+        evidence += f"; it comes from {node.place}"
+    return Explanation("path-dropped", evidence, "add the term of this path", _where(probe, key))
+
+
+def _operand(tape: Tape, edges: Sequence[Edge]) -> str:
+    """What the user writes for the value that flows through an edge."""
+    index, place = edges[0]
+    try:
+        tree = ast.parse(tape.nodes[index].place.text, mode="eval").body
+    except SyntaxError:
+        tree = None
+    if isinstance(tree, ast.BinOp):
+        return ast.unparse((tree.left, tree.right)[place]) if place < 2 else tape.name(_input(tape, edges[0]))
+    return tape.name(_input(tape, edges[0]))
+
+
+def _described(probe: Probe, key: Key) -> str:
+    tape = _tape(probe)
+    edges = tape.edges[key]
+    return f"`{_operand(tape, edges)}` in `{tape.nodes[edges[0][0]].place.text}`"
+
+
+def _where(probe: Probe, key: Key) -> str:
+    tape = _tape(probe)
+    place = tape.nodes[tape.edges[key][0][0]].place
+    return f"forward, {place}" if place.line else ""
+
+
+# ------------------------------------------------------------------------------------------------- epsilons, operands
+
+
+def _epsilons(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """The truth of a forward in which a small constant is left out, or added after the root instead of under it."""
+    for index, place in _small_constants(_tape(probes[0])):
+        text = _tape(probes[0]).nodes[index].place
+        for how, change in (("left out", _left_out), ("added after the root", _after_root)):
+            try:
+                with np.errstate(all="ignore"):
+                    tapes = [change(_tape(p), index, place) for p in probes]
+                    if any(t is None for t in tapes):
+                        continue
+                    options = [_with_other_epsilon(p, t, name, index) for p, t in zip(probes, tapes, strict=True) if t]
+            except (ValueError, IndexError):
+                continue
+            for candidates in zip(*options, strict=False):
+                wrong = any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True))
+                if wrong and all(p.matches(name, c) for p, c in zip(probes, candidates, strict=True)):
+                    evidence = f"yours is the gradient with the epsilon of `{text.text}` {how}"
+                    yield Explanation("eps", evidence, "use the epsilon where forward does", f"forward, {text}")
+                    return
+
+
+def _with_other_epsilon(probe: Probe, tape: Tape, name: str, index: int) -> list[Any]:
+    """The gradient of the other forward; and the right one with a single value of the other forward in it."""
+    truth = probe.truth[name]
+    candidates: list[Any] = [tape.gradients(probe.gy)[name]]
+    for here, there in zip(_tape(probe).nodes[index:], tape.nodes[index:], strict=True):
+        if _broadcasts(here.value.shape, truth.shape):
+            for ratio in (here.value / there.value, there.value / here.value):
+                candidates.append(truth * ratio if np.all(np.isfinite(ratio)) else None)
+    return candidates
+
+
+def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(small, large) == large
+    except ValueError:
+        return False
+
+
+def _small_constants(tape: Tape) -> Iterator[tuple[int, int]]:
+    for index, node in enumerate(tape.nodes):
+        if node.op is not None and node.op.name in ("add", "maximum"):
+            for place, x in enumerate(node.inputs):
+                if not isinstance(x, int) and np.size(x) == 1 and 0 < abs(float(np.ravel(x)[0])) <= SMALL:
+                    yield index, place
+
+
+def _left_out(tape: Tape, index: int, place: int) -> Tape | None:
+    return tape.replayed({index: {place: np.zeros(())}}) if _tape_node(tape, index) == "add" else None
+
+
+def _tape_node(tape: Tape, index: int) -> str:
+    op = tape.nodes[index].op
+    return op.name if op else ""
+
+
+def _after_root(tape: Tape, index: int, place: int) -> Tape | None:
+    """sqrt(v) + eps where forward has sqrt(v + eps): the next operation that uses it must be the root."""
+    users = [
+        i for i, n in enumerate(tape.nodes) if n.op is not None and index in [x for x in n.inputs if isinstance(x, int)]
+    ]
+    if not users or _tape_node(tape, users[0]) != "sqrt" or _tape_node(tape, index) != "add":
+        return None
+    eps = tape.nodes[index].inputs[place]
+    again = tape.replayed({index: {place: np.zeros(())}})
+    root = again.nodes[users[0]]
+    root.value = root.value + eps
+    return _continued(again, users[0])
+
+
+def _continued(tape: Tape, index: int) -> Tape:
+    """What comes after a node, run again with the node's changed value."""
+    for node in tape.nodes[index + 1 :]:
+        if node.op is not None:
+            node.value, node.pullbacks = node.op.run(tape.values(node), node.params)
+    return tape
+
+
+def _values(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """A value of the forward that the whole gradient should have been multiplied with, or divided by."""
+    for index, node in enumerate(_tape(probes[0]).nodes):
+        if node.op is None or not _broadcasts(node.value.shape, probes[0].truth[name].shape):
+            continue
+        for verb, change in (("multiply", np.divide), ("divide", np.multiply)):
+            if all(_is_changed(p, name, index, change) for p in probes):
+                label = _tape(probes[0]).name(index)
+                sign = "/" if verb == "multiply" else "x"
+                yield Explanation(
+                    "parameter-missing",
+                    f"`{label}` is left out: yours = the expected gradient {sign} {label}",
+                    f"{verb} by {label}",
+                    f"forward, {node.place}",
+                )
+
+
+def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:
+    nodes = _tape(probe).nodes
+    if index >= len(nodes) or not _broadcasts(nodes[index].value.shape, probe.truth[name].shape):
+        return False
+    with np.errstate(all="ignore"):
+        return probe.matches(name, change(probe.truth[name], nodes[index].value))
+
+
+def _operands(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explanation]:
+    """One operand of one operation left out of its derivative, or another array in its place."""
+    tape = _tape(probes[0])
+    if len(tape.nodes) > LONG:
+        return
+    for key, edges in tape.edges.items():
+        if time.monotonic() > end:
+            return
+        node = tape.nodes[edges[0][0]]
+        if node.op is None or not _matters(probes[0], name, key):
+            continue
+        for make, explanation in _alternatives(tape, edges[0]):
+            candidates = _changed(probes, name, key, make)
+            if candidates is not None and any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True)):
+                explanation.where = _where(probes[0], key)
+                yield explanation
+
+
+def _changed(
+    probes: Sequence[Probe], name: str, key: Key, make: Callable[[Tape, Edge], Change | None]
+) -> list[np.ndarray] | None:
+    """The gradients with the edge's pullback replaced, if they are what the user returned at every probe."""
+    candidates = []
+    for p in probes:
+        tape = _tape(p)
+        changes = {edge: make(tape, edge) for edge in tape.edges.get(key, [])}
+        if not changes or None in changes.values():
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                candidate = tape.gradients(p.gy, _only(changes))[name]
+        except (ValueError, IndexError, TypeError):
+            return None
+        if not p.matches(name, candidate):
+            return None
+        candidates.append(candidate)
+    return candidates
+
+
+def _only(changes: Mapping[Edge, Change | None]) -> dict[Edge, Change]:
+    return {edge: change for edge, change in changes.items() if change is not None}
+
+
+def _alternatives(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge], Change | None], Explanation]]:
+    """Other pullbacks that this edge might have been given."""
+    index, place = edge
+    node = tape.nodes[index]
+    name = node.op.name if node.op else ""
+    if name in ("mul", "div", "matmul") and len(node.inputs) == 2:
+        other = node.inputs[1 - place]
+        label = tape.name(other) if isinstance(other, int) else _constant(other)
+        if name == "mul" or (name == "div" and place == 0):
+            verb = "multiplied with" if name == "mul" else "divided by"
+            yield (
+                _one_operand,
+                Explanation(
+                    "parameter-missing",
+                    f"{label} is left out: the gradient of `{node.place.text}` is {verb} {label}",
+                    f"{'multiply' if name == 'mul' else 'divide'} by {label}",
+                ),
+            )
+    if node.op is None or node.op.linear:
+        return
+    for at, x in enumerate(node.inputs):
+        present = tape.values(node)[at]
+        if not isinstance(x, int):
+            continue
+        for candidate, other_node in enumerate(tape.nodes):
+            if candidate != x and other_node.value.shape == np.shape(present):
+                after = candidate > index
+                yield (
+                    _with_operand(at, candidate),
+                    Explanation(
+                        "wrong-saved",
+                        f"yours uses `{tape.name(candidate)}` where the derivative of `{node.place.text}` needs "
+                        f"`{tape.name(x)}`" + (" (the output for the input)" if after and candidate == index else ""),
+                        f"use {tape.name(x)}",
+                    ),
+                )
+
+
+def _constant(x: Any) -> str:
+    return f"{float(np.ravel(x)[0]):g}" if np.size(x) == 1 else "the constant array"
+
+
+def _one_operand(tape: Tape, edge: Edge) -> Change | None:
+    """The pullback of a product or quotient with ones in the place of the other operand."""
+    index, place = edge
+    node = tape.nodes[index]
+    values = tape.values(node)
+    values[1 - place] = np.ones_like(values[1 - place])
+    pullback = node.op.run(values, node.params)[1][place] if node.op else None
+    return None if pullback is None else lambda gy, g: pullback(gy)
+
+
+def _with_operand(at: int, candidate: int) -> Callable[[Tape, Edge], Change | None]:
+    """The pullback with another node's value as operand ``at``."""
+
+    def make(tape: Tape, edge: Edge) -> Change | None:
+        index, place = edge
+        node = tape.nodes[index]
+        values = tape.values(node)
+        if candidate >= len(tape.nodes) or tape.nodes[candidate].value.shape != np.shape(values[at]):
+            return None
+        values[at] = tape.nodes[candidate].value
+        pullback = node.op.run(values, node.params)[1][place] if node.op else None
+        return None if pullback is None else lambda gy, g: pullback(gy)
+
+    return make
