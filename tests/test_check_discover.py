@@ -1,5 +1,6 @@
 """What is found in a file, under which name, and which shapes are guessed for its inputs."""
 
+import sys
 import textwrap
 from itertools import count
 
@@ -18,7 +19,7 @@ NUMBER = count()
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """Imports a source text under a name of its own."""
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", [*sys.path])
 
     def imported(source):
         path = tmp_path / f"found_{next(NUMBER)}.py"
@@ -173,7 +174,7 @@ def test_imported_things_are_not_of_this_file(module, tmp_path):
 
 
 def test_a_file_in_a_package_may_import_its_neighbours(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", [*sys.path])
     package = tmp_path / "layers_of_mine"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -183,7 +184,7 @@ def test_a_file_in_a_package_may_import_its_neighbours(tmp_path, monkeypatch):
 
 
 def test_a_file_named_like_a_library_does_not_take_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr("sys.path", [*sys.path])
     path = tmp_path / "numpy.py"
     path.write_text("def f(x): return x, lambda gy: gy\n")
     assert [item.name for item in discover(load(path))] == ["f"]
@@ -285,17 +286,20 @@ def test_a_constructor_that_wants_something_else_is_named(module):
         made(found.Net)
 
 
-def test_a_bias_is_guessed_without_the_batch_so_that_a_missing_sum_is_seen(module):
-    found = module(
-        """
-        def f(x, w, b): return x @ w + b, (x, w)
-        def f_backward(gy, cache): return gy @ cache[1].T, cache[0].T @ gy, gy
-        """
-    )
+@pytest.mark.parametrize(
+    ("forward", "gradients", "shapes", "name"),
+    [
+        ("f(x, w, b): return x @ w + b", "gy @ inputs[1].T, inputs[0].T @ gy, gy", "x: n d, w: d m, b: m", "b"),
+        ("f(x, gamma): return x * gamma", "gy * inputs[1], gy * inputs[0]", "x: n d, gamma: d", "gamma"),
+    ],
+)
+def test_what_examples_share_is_guessed_without_the_batch_so_that_a_missing_sum_is_seen(
+    module, forward, gradients, shapes, name
+):
+    found = module(f"def {forward}\ndef f_backward(gy, *inputs): return {gradients}\n")
     pair = found.f, found.f_backward
-    shapes = guess(pair, "f").shapes
-    assert shapes == "x: n d, w: d m, b: m"
-    assert {f.name: f.cause for f in diagnose(pair, shapes=shapes).findings}["b"] == "missing-sum"
+    assert guess(pair, "f").shapes == shapes
+    assert {f.name: f.cause for f in diagnose(pair, shapes=shapes).findings}[name] == "missing-sum"
 
 
 def test_where_layouts_differ_the_one_that_backward_returns_is_taken(module):

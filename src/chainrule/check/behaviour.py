@@ -111,7 +111,7 @@ def _memory(prober: Prober, probes: Sequence[Probe], expected: Sequence[str]) ->
         try:
             session.forward(copied(first.values))
             before = dict(session.backward(packed(first.gy, first.single)))
-            before = {name: np.array(g) if g is not None else None for name, g in before.items()}
+            before = {name: None if g is None else np.array(g) for name, g in before.items()}
             session.forward(copied(later.values))
             found = dict(session.backward(packed(later.gy, later.single)))
         except Unusable as err:
@@ -128,7 +128,9 @@ def _memory(prober: Prober, probes: Sequence[Probe], expected: Sequence[str]) ->
     kept = {}
     for name in expected:
         alone, again, earlier = later.found.get(name), found.get(name), before.get(name)
-        if alone is None or again is None or np.shape(alone) != np.shape(again):
+        if alone is None or again is None or np.shape(alone) != np.shape(again) or not np.any(alone):
+            continue
+        if not np.all(np.isfinite(np.asarray(alone, float))):
             continue
         tolerance = _tolerance(later, name, alone)
         if later.same(again, alone, tolerance):

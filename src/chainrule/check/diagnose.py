@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,17 @@ from chainrule.check.behaviour import misbehaviour
 from chainrule.check.kinks import at_kinks
 from chainrule.check.points import TARGET_SAMPLERS, Points, looks_like_target
 from chainrule.check.probes import Probe, Prober, is_float
+from chainrule.check.regions import regions
 from chainrule.check.repair import Edit, edits
 from chainrule.check.report import Finding, GradReport
 from chainrule.check.samples import draw
+from chainrule.check.saved import wrongly_saved
 from chainrule.check.target import Target, Unusable
 from chainrule.check.transforms import Explanation
 from chainrule.engine import Op
 
 SEARCH = 5.0  # seconds that the search for a repair may take where nothing else explains the numbers
 CONFIRM = 0.5  # and where a cause is known already and only its line is looked for
-
-# Causes that describe the numbers only; the edit of the source that mends them knows better what was meant.
-# fmt: off
-WEAK = frozenset({
-    "factor", "batch-mean-twice", "mean-for-sum", "path-dropped", "mask", "shifted", "permuted", "parameter-missing",
-    "wrong-saved", "sign", "missing",
-})
-# fmt: on
 
 
 def diagnose(
@@ -143,7 +138,7 @@ class _Diagnosis:
         expected = self._expected(probes[0])
         wrong = self._wrong(probes, expected)
         best = probes
-        if wrong and any(looks_like_target(n) and is_float(x) for n, x in probes[0].values.items()):
+        if wrong and any(is_float(x) and self._optional(n) for n, x in probes[0].values.items()):
             for label, sampler in TARGET_SAMPLERS.items():
                 try:
                     again = self._probes(sampler)
@@ -173,13 +168,13 @@ class _Diagnosis:
     def _failing(self, probes: list[Probe], failure: Unusable) -> list[Finding]:
         """Backward raises; an edit after which it runs and is right names the mistake."""
         expected = self._expected(probes[0])
-        hits = self._repairs(probes, expected, expected, dict.fromkeys(expected))
+        hits = self._repairs(probes, expected, expected, dict.fromkeys(expected), {})
         hit = self._chosen(None, hits)
         if hit is None:
             return [_unusable(failure)]
         e = hit.edit
         evidence = f"backward raises: {failure}; with {e.note} it runs, and is right at all {len(probes)} points"
-        where = f"{e.file}, line {e.line}: {e.before}"
+        where = f"{Path(e.file).name}, line {e.line}: {e.before}"
         name = next(n for n in expected if n in hit.names)
         return [Finding(name, "wrong", e.cause, "proved", where, evidence, f"line {e.line}: {e.after}")]
 
@@ -194,7 +189,10 @@ class _Diagnosis:
         floats = [name for name, x in probe.values.items() if is_float(x)]
         if self.wrt is not None:
             return [name for name in floats if name in self.wrt]
-        return [n for n in floats if not looks_like_target(n) or probe.found.get(n) is not None]
+        return [n for n in floats if not self._optional(n) or probe.found.get(n) is not None]
+
+    def _optional(self, name: str) -> bool:
+        return looks_like_target(name, self.target.arguments)
 
     def _wrong(self, probes: Sequence[Probe], expected: Sequence[str]) -> list[str]:
         return [name for name in expected if any(not self._is_right(p, name) for p in probes if p.informs(name))]
@@ -220,13 +218,39 @@ class _Diagnosis:
 
     def _causes(self, probes: list[Probe], wrong: Sequence[str], expected: Sequence[str]) -> dict[str, Finding]:
         broken = {name: f for name in wrong if (f := _malformed(probes, name))}
-        searched = [name for name in wrong if name not in broken]
-        known = {name: self._transformed(probes, name, expected) for name in searched}
-        hits = self._repairs(probes, searched, expected, known)
-        findings = dict(broken)
-        for name in searched:
-            findings[name] = self._finding(probes, name, known[name], [h for h in hits if name in h.names], hits)
+        known = {name: None if name in broken else self._transformed(probes, name, expected) for name in wrong}
+        saved = self._saved(probes, wrong, expected, known)
+        hits = self._repairs(probes, wrong, expected, known, saved)
+        findings = {}
+        for name in wrong:
+            own = [h for h in hits if name in h.names]
+            if name in broken and not own:
+                findings[name] = broken[name]
+            elif name in saved and (not own or own[0].edit.cause == "unknown"):
+                findings[name] = self._finding(probes, name, saved[name], [])
+            else:
+                findings[name] = self._finding(probes, name, known[name], own)
         return findings
+
+    def _saved(
+        self,
+        probes: list[Probe],
+        wrong: Sequence[str],
+        expected: Sequence[str],
+        known: Mapping[str, Explanation | None],
+    ) -> dict[str, Explanation]:
+        """Gradients that are right once forward has saved another array."""
+        if all(explanation is not None and explanation.firm for explanation in known.values()):
+            return {}
+
+        def mended(found: dict[str, Any], probe: Probe) -> frozenset[str]:
+            return _mended(found, probe, wrong, expected)
+
+        explained: dict[str, Explanation] = {}
+        for explanation, names in wrongly_saved(self.prober, [p for p in probes if p.tape], mended):
+            for name in names:
+                explained.setdefault(name, explanation)
+        return explained
 
     def _transformed(self, probes: list[Probe], name: str, expected: Sequence[str]) -> Explanation | None:
         """The simplest mistake in the numbers that reproduces them."""
@@ -236,11 +260,9 @@ class _Diagnosis:
         first = next(transforms.whole(informed, name, expected), None)
         if first is not None or informed[0].found.get(name) is None:
             return first
-        return next(paths.terms(informed, name), None)
+        return next(paths.terms(informed, name), None) or next(regions(informed, name), None)
 
-    def _finding(
-        self, probes: list[Probe], name: str, known: Explanation | None, hits: list[_Hit], others: list[_Hit]
-    ) -> Finding:
+    def _finding(self, probes: list[Probe], name: str, known: Explanation | None, hits: list[_Hit]) -> Finding:
         sizes = len({p.sizes for p in probes})
         confidence = "proved" if sizes > 1 else "likely"
         where = entry(probes, name)
@@ -251,11 +273,10 @@ class _Diagnosis:
             return Finding(name, "wrong", "unknown", "unknown", where, difference(probes, name), "")
         if hit is not None:
             e = hit.edit
-            where = f"{where}; {e.file}, line {e.line}: {e.before}"
+            where = f"{where}; {Path(e.file).name}, line {e.line}: {e.before}"
             fix = f"line {e.line}: {e.after}"
             if known is None or known.cause != e.cause:
-                keep = known is not None and (known.cause not in WEAK or e.cause == "unknown")
-                cause = known.cause if keep and known else e.cause
+                cause = _sharper(known, e.cause)
                 evidence = f"with {e.note}, yours is right at all {len(probes)} points"
                 evidence = f"{known.evidence}; {evidence}" if known else evidence
                 return Finding(name, "wrong", cause, confidence, where, evidence, fix)
@@ -274,14 +295,19 @@ class _Diagnosis:
     # repairs
 
     def _repairs(
-        self, probes: list[Probe], wrong: Sequence[str], expected: Sequence[str], known: dict[str, Explanation | None]
+        self,
+        probes: list[Probe],
+        wrong: Sequence[str],
+        expected: Sequence[str],
+        known: Mapping[str, Explanation | None],
+        saved: Mapping[str, Explanation],
     ) -> list[_Hit]:
         """Edits of the user's backward that make it right."""
         backward = self.target.code.get("backward")
         if backward is None or self.target.replaced is None or not wrong:
             return []
         nested = backward is self.target.code.get("forward")
-        open_ = {name for name in wrong if known[name] is None}
+        open_ = any(known[name] is None and name not in saved for name in wrong)
         end = time.monotonic() + (SEARCH if open_ else CONFIRM)
         informed = [p for p in probes if all(name in p.truth for name in expected)] or probes
         screen = min(informed, key=lambda p: sum(np.size(x) for x in p.values.values()))
@@ -289,15 +315,15 @@ class _Diagnosis:
         for edit in edits(backward, nested=nested):
             if time.monotonic() > end or self._settled(hits, wrong, known):
                 break
-            names = self._mended(edit, screen, wrong, expected)
+            names = self._mended_by(edit, screen, wrong, expected)
             for p in informed:
                 if names and p is not screen:
-                    names &= self._mended(edit, p, wrong, expected)
+                    names &= self._mended_by(edit, p, wrong, expected)
             if names:
                 hits.append(_Hit(edit, names))
         return hits
 
-    def _settled(self, hits: Sequence[_Hit], wrong: Sequence[str], known: dict[str, Explanation | None]) -> bool:
+    def _settled(self, hits: Sequence[_Hit], wrong: Sequence[str], known: Mapping[str, Explanation | None]) -> bool:
         """Is there a repair for every wrong gradient, of the cause that the numbers speak of?"""
 
         def covered(name: str) -> bool:
@@ -306,18 +332,32 @@ class _Diagnosis:
 
         return all(covered(name) for name in wrong)
 
-    def _mended(self, edit: Edit, probe: Probe, wrong: Sequence[str], expected: Sequence[str]) -> frozenset[str]:
-        """The wrong gradients that the edited backward gets right, unless it spoils one that was right."""
+    def _mended_by(self, edit: Edit, probe: Probe, wrong: Sequence[str], expected: Sequence[str]) -> frozenset[str]:
+        """The wrong gradients that the edited backward gets right."""
         assert self.target.replaced is not None
         prober = Prober(self.target.replaced(edit.function), self.seed)
         try:
-            found = prober.gradients(probe.values, probe.gy, probe.single)
+            return _mended(prober.gradients(probe.values, probe.gy, probe.single), probe, wrong, expected)
         except Exception:  # whatever an edited function may do
             return frozenset()
-        right = {n for n in expected if found.get(n) is not None and n in probe.truth and probe.right(n, found[n])}
-        if not right.issuperset(n for n in expected if n not in wrong and probe.found.get(n) is not None):
-            return frozenset()
-        return frozenset(right & set(wrong))
+
+
+def _mended(found: Mapping[str, Any], probe: Probe, wrong: Sequence[str], expected: Sequence[str]) -> frozenset[str]:
+    """The wrong gradients that are right among these, unless one that was right is spoilt."""
+    right = {n for n in expected if found.get(n) is not None and n in probe.truth and probe.right(n, found[n])}
+    if not right.issuperset(n for n in expected if n not in wrong and probe.found.get(n) is not None):
+        return frozenset()
+    return frozenset(right & set(wrong))
+
+
+def _sharper(known: Explanation | None, cause: str) -> str:
+    """Of what the numbers say and what an edit of the source says, the one that tells more of what was meant."""
+    if known is None:
+        return cause
+    averages = {"batch-mean-twice", "mean-for-sum"}
+    if known.firm or cause == "unknown" or (known.cause in averages and cause not in averages):
+        return known.cause
+    return cause
 
 
 def _unusable(err: Unusable) -> Finding:

@@ -112,11 +112,8 @@ CONSTANTS: dict[str, Any] = {
     "ln_param": {},
     "gn_param": {},
 }
-KEPT_BY_FUNCTIONS = (
-    "p",
-    "pool",
-    "alpha",
-)  # as an argument of a function these may be arrays; of a constructor, numbers
+# As an argument of a function these may be arrays; of a constructor they are numbers.
+KEPT_BY_FUNCTIONS = ("p", "pool", "alpha")
 
 
 @dataclass

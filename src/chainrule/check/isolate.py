@@ -98,47 +98,49 @@ def check_file(
         raise UsageError(f"{path} is no Python file" if path.exists() else f"no such file: {path}")
     report = FileReport(str(path))
     job = {"file": str(path), "name": name, "shapes": shapes, "seed": seed, "timeout": timeout, "memory": memory}
-    todo: list[str] | None = None  # the names of what is not judged yet; unknown until the file has been imported
+    todo: list[str] = []
+    again = False
     try:
-        while todo is None or todo:
-            with Child({**job, "only": todo}) as child:
-                todo = _attend(child, report, todo, progress)
+        while todo or not again:
+            with Child({**job, "only": todo if again else None}) as child:
+                _attend(child, report, todo, progress, again)
+            again = True
     except KeyboardInterrupt:
         report.interrupted = True
-        report.items += [_failed(item, "interrupted with Ctrl-C before it was checked") for item in todo or []]
+        report.items += [_failed(item, "interrupted with Ctrl-C before it was checked") for item in todo]
     if any(item["guessed"] and item["shapes"] and item["status"] != "correct" for item in report.items):
         report.notes.append(GUESSED)
     return report
 
 
-def _attend(child: Child, report: FileReport, todo: list[str] | None, progress: Progress) -> list[str]:
-    """Put what a process tells into the report; what is left to do after it has ended."""
-    importing = current = f"import {Path(report.file).name}"
-    left = [] if todo is None else list(todo)
+def _attend(child: Child, report: FileReport, todo: list[str], progress: Progress, again: bool) -> None:
+    """Put what a process tells into the report, and take what is judged off the list; the first process makes it."""
+    current = f"import {Path(report.file).name}"
+    before = list(todo)
     for event in child.events():
         match event["event"]:
             case "usage":
                 raise UsageError(event["message"])
             case "items":
-                if todo is None:
-                    left = event["names"]
+                if not again:
+                    todo += event["names"]
                     report.notes += event["notes"]
                 current = ""
             case "item":
                 current, child.printed = event["name"], b""
                 done = len(report.items)
-                progress(current, done + 1, done + len(left))
+                progress(current, done + 1, done + len(todo))
             case "report":
                 report.items.append(_with_output(event["report"], child))
-                left.remove(current)
+                todo.remove(current)
                 current = ""
             case "failed" if current:
                 report.items.append(_failed(current, event["what"], event.get("where", ""), child.said()))
-                left = [] if current == importing else [name for name in left if name != current]
-    if todo is not None and (current == importing or left == todo):  # the file is another one, imported again
+                if current in todo:
+                    todo.remove(current)
+    if again and todo == before:  # the file is another one when it is imported again
         report.items += [_failed(name, "not found when the file was imported again") for name in todo]
-        return []
-    return left
+        todo.clear()
 
 
 def _with_output(report: dict[str, Any], child: Child) -> dict[str, Any]:

@@ -7,7 +7,6 @@ value was saved.
 
 from __future__ import annotations
 
-import ast
 import itertools
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ import numpy as np
 
 from chainrule.check.probes import Probe
 from chainrule.check.record import Change, Edge, Tape
-from chainrule.check.transforms import CLOSE, Explanation, named_ratio
+from chainrule.check.transforms import CLOSE, Explanation, named_ratio, operand
 
 Key = tuple  # where an edge stands in the source
 
@@ -221,13 +220,7 @@ def _dropped(probe: Probe, name: str, key: Key) -> Explanation:
 def _operand(tape: Tape, edges: Sequence[Edge]) -> str:
     """What the user writes for the value that flows through an edge."""
     index, place = edges[0]
-    try:
-        tree = ast.parse(tape.nodes[index].place.text, mode="eval").body
-    except SyntaxError:
-        tree = None
-    if isinstance(tree, ast.BinOp):
-        return ast.unparse((tree.left, tree.right)[place]) if place < 2 else tape.name(_input(tape, edges[0]))
-    return tape.name(_input(tape, edges[0]))
+    return operand(tape.nodes[index].place.text, place) or tape.name(_input(tape, edges[0]))
 
 
 def _described(probe: Probe, key: Key) -> str:

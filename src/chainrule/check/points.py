@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ TARGETS = frozenset({
     "t", "target", "targets", "label", "labels", "y_true", "ytrue", "true", "truth", "onehot", "one_hot", "tgt", "gt",
     "mask", "keep", "drop_mask", "dropout_mask", "lengths", "index", "indices", "idx",
 })
+PREDICTIONS = frozenset({
+    "y_hat", "yhat", "y_pred", "ypred", "pred", "preds", "prediction", "predictions", "logits", "scores", "probs", "p",
+    "out", "output",
+})
 # fmt: on
 LARGE = 200_000  # entries of all inputs together from which fewer points are tried
 SAMPLERS: dict[str, Callable] = {"normal": normal, "between 0.1 and 0.9": positive}
@@ -27,12 +31,14 @@ TARGET_SAMPLERS: dict[str, Callable] = {"rows that sum to 1": distribution, "one
 Values = dict[str, Any]
 
 
-def looks_like_target(name: str) -> bool:
-    """Is this argument, by its name, data that nobody wants the gradient of?
+def looks_like_target(name: str, beside: Iterable[str] = ()) -> bool:
+    """Is this argument, by its name, data that nobody wants the gradient of? ``y`` is, beside a prediction.
 
-    >>> looks_like_target("labels"), looks_like_target("w")
-    (True, False)
+    >>> looks_like_target("labels"), looks_like_target("w"), looks_like_target("y", beside=("y_hat", "y"))
+    (True, False, True)
     """
+    if name in ("y", "Y"):
+        return any(other.lower() in PREDICTIONS for other in beside)
     return name == name.lower() and name.strip("_") in TARGETS
 
 
@@ -109,7 +115,7 @@ class Points:
         raise error or Unusable("forward", "forward gives no finite number at random inputs; pass inputs=...")
 
     def _is_data(self, name: str, x: Any) -> bool:
-        return is_float(x) and looks_like_target(name)
+        return is_float(x) and looks_like_target(name, self.target.arguments)
 
     def _tried(self, values: Values) -> None:
         y, _ = self.prober.forward(values)
@@ -163,7 +169,7 @@ class Points:
         return points
 
     def _moved(self, name: str, x: Any, rng: np.random.Generator, scale: float) -> Any:
-        return _near(rng, x, scale) if is_float(x) and not looks_like_target(name) else x
+        return _near(rng, x, scale) if is_float(x) and not self._is_data(name, x) else x
 
     def _fewer(self, given: Values) -> Values | None:
         """The same without the first example, where the first axis of the first array is that of the examples."""
@@ -194,7 +200,7 @@ class Points:
     def _warn(self, given: Values) -> None:
         """Values that cannot show a mistake are said."""
         for name, x in {**self.target.parameters, **given}.items():
-            if not is_float(x) or x.size == 0 or looks_like_target(name):
+            if not is_float(x) or x.size == 0 or self._is_data(name, x):
                 continue
             if np.all(x == 1):
                 self._note(f"with {name} = 1 the given point cannot see a missing {name}; others were tried, too")

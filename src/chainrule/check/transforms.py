@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -26,29 +27,35 @@ class Explanation:
         evidence: what is equal to what.
         fix: the repair.
         where: the place in the user's code, if it is known.
-        certain: do no other causes explain the same numbers?
+        firm: is this what the numbers say, whatever edit of the source would mend them, too?
     """
 
     cause: str
     evidence: str
     fix: str = ""
     where: str = ""
-    certain: bool = True
+    firm: bool = False
 
 
 def whole(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterator[Explanation]:
     """The mistakes that explain the gradient of ``name`` as a transformation of the whole truth, simplest first."""
     yield from _missing(probes, name)
     if all(p.matches(name, -p.truth[name]) for p in probes):
-        yield from scaled(probes, name, lambda p: p.truth[name], "the expected gradient")
-    yield from _swapped(probes, name, expected)
+        yield Explanation("sign", "yours = -1 x the expected gradient", "change its sign", firm=True)
+    yield from _firm(_swapped(probes, name, expected))
     yield from scaled(probes, name, lambda p: p.truth[name], "the expected gradient")
-    yield from _upstream(probes, name)
-    yield from _shape(probes, name)
+    yield from _firm(_upstream(probes, name))
+    yield from _firm(_shape(probes, name))
     yield from _parameter(probes, name)
-    yield from _jacobian(probes, name)
+    yield from _firm(_jacobian(probes, name))
     yield from _rearranged(probes, name)
     yield from _masked(probes, name)
+
+
+def _firm(explanations: Iterator[Explanation]) -> Iterator[Explanation]:
+    for explanation in explanations:
+        explanation.firm = True
+        yield explanation
 
 
 # ------------------------------------------------------------------------------------------------------------ ratios
@@ -95,7 +102,7 @@ def named_ratio(
     sizes_differ = len({p.sizes for p in probes}) > 1
     constant = everywhere([ratios[0]] * len(probes))
     if constant and sizes_differ:
-        yield _constant_factor(ratios[0], what, place)
+        yield _constant_factor(ratios[0], probes, what, place)
         return
     if all(len(p.gy) == 1 and p.gy[0].size == 1 for p in probes):
         g = [float(p.gy[0].ravel()[0]) for p in probes]
@@ -130,12 +137,46 @@ def named_ratio(
                 return
     yield from _value_factor(everywhere, probes, what, place)
     if constant:
-        yield _constant_factor(ratios[0], what, place)
+        yield _constant_factor(ratios[0], probes, what, place)
 
 
-def _constant_factor(c: float, what: str, place: str) -> Explanation:
+def _constant_factor(c: float, probes: Sequence[Probe], what: str, place: str) -> Explanation:
+    for label, value in _constants(probes[0]):
+        for power in (-1, 1, -2, 2):
+            if abs(c - value**power) <= CLOSE * abs(c):
+                how = label if abs(power) == 1 else f"{label}^2"
+                verb = "multiply" if power < 0 else "divide"
+                return Explanation(
+                    "parameter-missing", f"yours {'x' if power < 0 else '/'} {how} = {what}", f"{verb} by {how}", place
+                )
     text = pretty(c)
     return Explanation("factor", f"yours = {text} x {what}", f"multiply by {pretty(1 / c)}", place)
+
+
+def _constants(probe: Probe) -> Iterator[tuple[str, float]]:
+    """Numbers with a name that the forward multiplies with or divides by: a slope, a temperature, a scale."""
+    for node in probe.tape.nodes if probe.tape else []:
+        if node.op is None or node.op.name not in ("mul", "div") or len(node.inputs) != 2:
+            continue
+        for place, x in enumerate(node.inputs):
+            if not isinstance(x, int) and np.size(x) == 1:
+                label = operand(node.place.text, place)
+                value = float(np.ravel(x)[0])
+                if label and not label.replace(".", "").isdecimal() and value not in (0.0, 1.0, -1.0):
+                    yield label, value
+
+
+def operand(expression: str, place: int) -> str:
+    """The text of one side of a product, quotient, sum; empty for anything else.
+
+    >>> operand("a * (b + c)", 1)
+    'b + c'
+    """
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        return ""
+    return ast.unparse((tree.left, tree.right)[place]) if isinstance(tree, ast.BinOp) and place < 2 else ""
 
 
 def _size_factor(
@@ -150,6 +191,7 @@ def _size_factor(
             f"{evidence}; it would be right for a forward that sums over the batch instead of taking the mean",
             f"divide by {label}",
             place,
+            firm=True,
         )
     if batch:
         return Explanation(
@@ -159,14 +201,15 @@ def _size_factor(
             f"multiply by {label}: sum over the batch, do not average",
             place,
         )
-    if power < 0 and _summed_out(probes, name, label):
+    if power < 0 and (place or _summed_out(label, name)):
         return Explanation("mean-for-sum", evidence, "sum, do not average", place)
-    return Explanation("factor", evidence, f"{'divide' if power > 0 else 'multiply'} by {shown.strip('1 /')}", place)
+    verb = "divide" if power > 0 else "multiply"
+    return Explanation("factor", evidence, f"{verb} by {shown.removeprefix('1 / ')}", place, firm=True)
 
 
-def _summed_out(probes: Sequence[Probe], name: str, label: str) -> bool:
+def _summed_out(label: str, name: str) -> bool:
     """Was the gradient summed over the axes that ``label`` counts? Not, if the input has them too."""
-    return not label.startswith(f"{name}.")
+    return not label.startswith((f"{name}.", "the number"))
 
 
 def _value_factor(
@@ -238,9 +281,10 @@ def pretty(c: float) -> str:
 
 def _missing(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     if all(p.found.get(name) is None for p in probes):
-        yield Explanation("missing", "no gradient was returned (None)", f"return the gradient of {name}")
+        yield Explanation("missing", "no gradient was returned (None)", f"return the gradient of {name}", firm=True)
     elif all(_is_zero(p, name) for p in probes):
-        yield Explanation("missing", "all entries are zero", f"return the gradient of {name}")
+        exactly = not any(np.any(p.found[name]) for p in probes)
+        yield Explanation("missing", "all entries are zero", f"return the gradient of {name}", firm=exactly)
 
 
 def _is_zero(probe: Probe, name: str) -> bool:
@@ -250,7 +294,9 @@ def _is_zero(probe: Probe, name: str) -> bool:
 
 def _swapped(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterator[Explanation]:
     for other in expected:
-        if other != name and all(other in p.truth and p.matches(name, p.truth[other]) for p in probes):
+        if other == name or all(other in p.truth and p.right(other, p.found.get(other)) for p in probes):
+            continue
+        if all(other in p.truth and p.matches(name, p.truth[other]) for p in probes):
             yield Explanation(
                 "order-swapped",
                 f"what is returned for {name} is the gradient of {other}",
@@ -315,10 +361,24 @@ def _shape(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
         text = "the transpose" if ndim == 2 else f"transpose(expected, {axes})"
         for found in scaled_or_equal(probes, name, lambda p, axes=axes: np.transpose(p.truth[name], axes), text):  # type: ignore[misc]
             yield Explanation(cause, found, "transpose it" if ndim == 2 else f"put the axes in the order of {name}")
+    if all(_cropped(p, name) for p in probes):
+        shapes = f"yours has shape {np.shape(probes[0].found[name])}, expected {probes[0].truth[name].shape}"
+        yield Explanation("shifted", f"{shapes}, which is a block of yours", "cut the border off")
     for order in "CF":
         if all(_reshaped(p, name, order) for p in probes):
             shapes = f"yours has shape {np.shape(probes[0].found[name])}, expected {probes[0].truth[name].shape}"
             yield Explanation("permuted", f"{shapes}: the same numbers, order {order}", f"reshape it to {name}'s shape")
+
+
+def _cropped(probe: Probe, name: str) -> bool:
+    """Is the expected gradient a block of yours?"""
+    found, truth = np.asarray(probe.found[name]), probe.truth[name]
+    if found.ndim != truth.ndim or found.size <= truth.size:
+        return False
+    if any(a < b for a, b in zip(found.shape, truth.shape, strict=True)):
+        return False
+    blocks = np.lib.stride_tricks.sliding_window_view(found, truth.shape)
+    return bool(np.any(np.all(np.abs(blocks - truth) <= probe.tolerance(name), axis=tuple(range(-truth.ndim, 0)))))
 
 
 def _reshaped(probe: Probe, name: str, order: Any) -> bool:
@@ -518,31 +578,32 @@ def _is_elementwise_block(probes: Sequence[Probe], name: str, jacobians: dict[in
 def _rearranged(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     if any(np.shape(p.found[name]) != p.truth[name].shape for p in probes):
         return
-    for axis in range(probes[0].truth[name].ndim):
-        for by in (1, -1, 2, -2):
-            for filled in (False, True):
-
-                def candidate(p: Probe, axis: int = axis, by: int = by, filled: bool = filled) -> np.ndarray:
-                    return _rolled(p.truth[name], by, axis, filled)
-
-                if all(p.truth[name].shape[axis] > abs(by) and p.matches(name, candidate(p)) for p in probes):
-                    yield Explanation(
-                        "shifted",
-                        f"yours is the expected gradient moved by {by} along axis {axis}",
-                        f"move the index along axis {axis} by {-by}",
-                    )
+    ndim = probes[0].truth[name].ndim
+    for by in sorted(itertools.product(range(-2, 3), repeat=min(ndim, 2)), key=lambda by: sum(map(abs, by))):
+        for axes in itertools.combinations(range(ndim), len(by)):
+            if any(by) and all(_moved(p, name, axes, by) for p in probes):
+                steps = ", ".join(f"{b} along axis {a}" for a, b in zip(axes, by, strict=True) if b)
+                yield Explanation(
+                    "shifted", f"yours is the expected gradient moved by {steps}", "move the index back by as much"
+                )
+                return
     if all(_same_numbers(p, name) for p in probes):
         yield Explanation(
             "permuted", "yours holds the right numbers in other places", "put the entries where their inputs stand"
         )
 
 
-def _rolled(x: np.ndarray, by: int, axis: int, filled: bool) -> np.ndarray:
-    y = np.roll(x, by, axis)
-    if filled:
-        edge = slice(0, by) if by > 0 else slice(by, None)
-        y[(slice(None),) * axis + (edge,)] = 0
-    return y
+def _moved(probe: Probe, name: str, axes: tuple[int, ...], by: tuple[int, ...]) -> bool:
+    """Are they the same where the moved gradient and yours overlap? What moved in from outside is not looked at."""
+    found, truth = np.asarray(probe.found[name], float), probe.truth[name]
+    here, there = [slice(None)] * truth.ndim, [slice(None)] * truth.ndim
+    for axis, b in zip(axes, by, strict=True):
+        here[axis] = slice(max(b, 0), truth.shape[axis] + min(b, 0))
+        there[axis] = slice(max(-b, 0), truth.shape[axis] + min(-b, 0))
+    yours, moved = found[tuple(here)], truth[tuple(there)]
+    tiny = probe.tolerance(name)
+    distinct = np.unique(np.round(moved[np.abs(moved) > tiny], 9)).size
+    return distinct > 2 and 3 * moved.size >= truth.size and bool(np.all(np.abs(yours - moved) <= tiny))
 
 
 def _same_numbers(probe: Probe, name: str) -> bool:

@@ -6,7 +6,7 @@ def inputs(rng):
     return 2 * rng.normal(size=(n, k)), rng.uniform(size=(n, k))
 
 
-RULE = Rule("bce_logits", "bce_with_logits, bce_with_logits_grad", inputs=inputs)
+RULE = Rule("bce_logits", "bce_with_logits, bce_with_logits_grad", inputs=inputs, wrt=("z", "t"))
 
 MISTAKES = [
     Mistake("wrong-saved", "z", "(prob - t)", "(z - t)"),

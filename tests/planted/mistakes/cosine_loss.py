@@ -1,6 +1,6 @@
 from planted import Mistake, Rule
 
-RULE = Rule("cosine_loss", target="forward, backward", shapes="b d, b d")
+RULE = Rule("cosine_loss", target="forward, backward", shapes="b d, b d", wrt=("pred", "target"))
 PRED = "(gp - p * np.sum(p * gp, axis=1, keepdims=True)) / pred_norm"
 TARGET = "(gt - t * np.sum(t * gt, axis=1, keepdims=True)) / target_norm"
 MISTAKES = [

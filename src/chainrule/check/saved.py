@@ -1,0 +1,157 @@
+"""What forward saved for backward: another array put in its place tells whether the wrong one was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.probes import Probe, Prober, copied, packed, quietly
+from chainrule.check.record import lifted
+from chainrule.check.transforms import Explanation
+
+TRIED = 1500  # runs of backward
+
+Path = tuple  # of keys and indices, from what a session keeps to one array
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One array that forward saved: what the user calls it, and how to get there."""
+
+    label: str
+    root: int
+    path: Path
+
+
+def wrongly_saved(
+    prober: Prober, probes: Sequence[Probe], mended: Callable[[dict[str, Any], Probe], frozenset[str]]
+) -> Iterator[tuple[Explanation, frozenset[str]]]:
+    """Arrays that forward saved where another was needed, with the gradients that the other one mends.
+
+    ``mended(found, probe)`` says which wrong gradients these numbers put right.
+    """
+    screen = min(probes, key=lambda p: sum(np.size(x) for x in p.values.values()))
+    if screen.tape is None or any(p.tape is None for p in probes):
+        return
+    runs = 0
+    for slot, array in _slots(prober, screen):
+        for index, node in enumerate(screen.tape.nodes):
+            if node.value.shape != array.shape or np.array_equal(node.value, array) or runs > TRIED:
+                continue
+            runs += 1
+            names = mended(_with(prober, screen, slot, node.value), screen)
+            for p in probes:
+                if names and p is not screen and p.tape is not None and index < len(p.tape.nodes):
+                    names &= mended(_with(prober, p, slot, p.tape.nodes[index].value), p)
+            if names:
+                yield _explained(slot, array, index, probes, screen), names
+                return
+
+
+def _explained(slot: Slot, array: np.ndarray, index: int, probes: Sequence[Probe], screen: Probe) -> Explanation:
+    assert screen.tape is not None
+    belongs = screen.tape.name(index)
+    earlier = [p for p in probes if p is not screen and p.tape and index < len(p.tape.nodes)]
+    if any(np.array_equal(p.tape.nodes[index].value, array) for p in earlier if p.tape):
+        return Explanation(
+            "stale",
+            f"backward uses `{belongs}` of an earlier call (in {slot.label}); with this call's it is right",
+            f"save `{belongs}` anew at every call",
+        )
+    holds = next((screen.tape.name(i) for i, n in enumerate(screen.tape.nodes) if np.array_equal(n.value, array)), "")
+    text = f"{slot.label} holds `{holds}`" if holds else f"{slot.label} holds another array"
+    return Explanation(
+        "wrong-saved",
+        f"{text}; with `{belongs}` in its place backward is right",
+        f"save `{belongs}` where `{holds or slot.label}` is saved",
+    )
+
+
+def _with(prober: Prober, probe: Probe, slot: Slot, value: np.ndarray) -> dict[str, Any]:
+    """The gradients when a saved array is replaced."""
+    with quietly(prober.seed), lifted(prober.target):
+        session = prober.target.start()
+        session.forward(copied(probe.values))
+        _, get, put = _roots(session)[slot.root]
+        put(_replaced(get(), slot.path, value.copy()))
+        try:
+            return dict(session.backward(packed(probe.gy, probe.single)))
+        except Exception:  # whatever backward does with an array it was not made for
+            return {}
+
+
+def _slots(prober: Prober, probe: Probe) -> list[tuple[Slot, np.ndarray]]:
+    with quietly(prober.seed), lifted(prober.target):
+        session = prober.target.start()
+        session.forward(copied(probe.values))
+    found = []
+    for root, (label, get, _) in enumerate(_roots(session)):
+        for path, array in _arrays(get(), ()):
+            where = label + "".join(f"[{key!r}]" if isinstance(key, (int, str)) else "" for key in path)
+            found.append((Slot(where, root, path), array))
+    return found
+
+
+def _roots(session: Any) -> list[tuple[str, Callable[[], Any], Callable[[Any], None]]]:
+    """Where a session keeps what forward saved: the cache, a context, an object's attributes, a closure's cells."""
+    roots: list[tuple[str, Callable[[], Any], Callable[[Any], None]]] = []
+    saved = getattr(session, "saved", None)
+    if isinstance(saved, list):
+        for i in range(len(saved)):
+            roots.append(("the cache", _getter(saved, i), _setter(saved, i)))
+    for attribute, label in (("ctx", "ctx"), ("obj", "self")):
+        holder = getattr(session, attribute, None)
+        for key in list(vars(holder)) if hasattr(holder, "__dict__") else []:
+            space = vars(holder)
+            roots.append((f"{label}.{key.lstrip('_')}", _getter(space, key), _setter(space, key)))
+    for pullback in _functions(getattr(session, "back", None)):
+        for name, cell in zip(pullback.__code__.co_freevars, pullback.__closure__ or (), strict=True):
+            roots.append((f"`{name}`", _cell_getter(cell), _cell_setter(cell)))
+    return roots
+
+
+def _functions(back: Any) -> list[Any]:
+    parts = back.values() if isinstance(back, dict) else back if isinstance(back, (tuple, list)) else [back]
+    return [part for part in parts if hasattr(part, "__code__")]
+
+
+def _getter(space: Any, key: Any) -> Callable[[], Any]:
+    return lambda: space[key]
+
+
+def _setter(space: Any, key: Any) -> Callable[[Any], None]:
+    return lambda value: space.__setitem__(key, value)
+
+
+def _cell_getter(cell: Any) -> Callable[[], Any]:
+    return lambda: cell.cell_contents
+
+
+def _cell_setter(cell: Any) -> Callable[[Any], None]:
+    return lambda value: setattr(cell, "cell_contents", value)
+
+
+def _arrays(x: Any, path: Path) -> Iterator[tuple[Path, np.ndarray]]:
+    """The float arrays in nested tuples, lists and dictionaries, with the way to each."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        yield path, x
+    elif isinstance(x, (tuple, list, dict)) and len(path) < 4:
+        for key, part in x.items() if isinstance(x, dict) else enumerate(x):
+            yield from _arrays(part, (*path, key))
+
+
+def _replaced(x: Any, path: Path, value: np.ndarray) -> Any:
+    """The same structure with another array at the end of the path."""
+    if not path:
+        return value
+    key, *rest = path
+    if isinstance(x, dict):
+        return {**x, key: _replaced(x[key], tuple(rest), value)}
+    parts = list(x)
+    parts[key] = _replaced(parts[key], tuple(rest), value)
+    if isinstance(x, tuple):
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return parts
