@@ -22,11 +22,11 @@ def page(cause):
     return (PAGES / f"{cause}.md").read_text()
 
 
-def run(cause):
-    """The names that a page's blocks leave behind, run as one file of this folder, so that reports know its lines."""
+def run(cause, *, repaired=False):
+    """The names that a page's example leaves behind, run as a file of this folder, so that its report knows the lines."""
     blocks = re.findall(r"^```python\n(.*?)^```", page(cause), re.DOTALL | re.MULTILINE)
     file = Path(f"{cause.replace('-', '_')}.py")
-    file.write_text("\n\n".join(blocks))
+    file.write_text("\n\n".join(blocks if repaired else blocks[:1]))
     return runpy.run_path(str(file))
 
 
@@ -52,6 +52,12 @@ def test_the_example_is_named_and_its_report_is_the_one_that_is_shown(cause, tmp
     report = run(cause)["report"]
     assert report.findings[0].cause == cause
     assert SHOWN.findall(page(cause)) == [f"{report}\n"]
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_repair_is_right(cause, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(cause, repaired=True)  # ends in an assertion
 
 
 def write():

@@ -1,7 +1,7 @@
 """chainrule's own ops as rules, and the mistakes planted in them.
 
 A copy of the source of an op's rule, edited in one place, is written to a file and run among the names of the op's
-module. Some edits fit every pullback (`GENERAL`), others are of one op (`OWN`). Each is checked on the first of the
+module. Some edits fit every pullback (`ANYWHERE`), others are of one op (`OWN`). Each is checked on the first of the
 op's samples on which it really changes what the unedited rule gives.
 
     cd tests && python -m planted.ops [NAME ...]
@@ -13,8 +13,8 @@ import ast
 import functools
 import inspect
 import itertools
+import re
 import sys
-import tempfile
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -30,7 +30,6 @@ from chainrule.engine import OPS, Op, Sample
 from planted import Mistake
 
 _count = itertools.count()
-ELEMENTWISE = "... -> ..."
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,11 @@ class OpRule:
     def inputs(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Inputs in the op's order."""
         return tuple(draw(self.op, self.sample, rng))
+
+    @property
+    def is_empty(self) -> bool:
+        """Has an input no entries?"""
+        return any(x.size == 0 for x in self.inputs(np.random.default_rng(0)))
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -70,8 +74,9 @@ def op_rules() -> Iterator[OpRule]:
 
 def op_mistakes(op: Op) -> Iterator[tuple[OpRule, Mistake]]:
     """The mistakes planted in an op's rule, each with the first sample on which it changes something."""
+    filled = [rule for rule in map(OpRule, itertools.repeat(op), op.samples) if not rule.is_empty]
     for mistake in _edits(op):
-        rule = next((rule for rule in (OpRule(op, s) for s in op.samples) if changes(rule, mistake)), None)
+        rule = next((rule for rule in filled if changes(rule, mistake)), None)
         if rule is not None:
             yield rule, mistake
 
@@ -97,107 +102,464 @@ def load(rule: OpRule, mistake: Mistake | None = None, *, folder: Path | str) ->
 
 
 def _made(op: Op, text: str, file: str) -> Any:
-    """The function that this source defines, among the names of the op's module (where the op itself keeps its name)."""
+    """The function that this source defines, among the names of the op's module; the op keeps its own name there."""
     names, made = {**op.rule.__globals__, "__name__": f"planted_{op.name}"}, {}
     exec(compile(text, file, "exec"), names, made)
     return made[op.name]
 
 
-# ------------------------------------------------------------------------------------------------------------- edits
+# ------------------------------------------------------------------------------------- edits that fit every pullback
 
-
-class Pullback(NamedTuple):
-    """A function of gy inside a rule: its source, the expression that it returns, and whose gradient this is."""
-
-    text: str
-    returned: str
-    gradient: str
-    is_lambda: bool
-
-    def edited(self, new: str) -> str:
-        """Its source, returning `new`."""
-        start = self.text.rindex(self.returned)
-        return self.text[:start] + new + self.text[start + len(self.returned) :]
-
-
-# fmt: off
-GENERAL = [  # {g} is the expression that the pullback returns
+ANYWHERE = [  # {g} is the expression that the pullback returns
     ("sign", "-({g})"),
     ("factor", "2 * ({g})"),
     ("factor", "({g}) / 2"),
     ("missing", "None"),
     ("missing", "np.zeros_like({g})"),
+    ("permuted", "({g})[..., ::-1]"),
+    ("shifted", "np.roll({g}, 1, axis=-1)"),
     ("nondeterministic", "({g}) + 1e-3 * np.random.default_rng().standard_normal(np.shape({g}))"),
     ("dtype", "({g}).astype(np.float32)"),
     ("dtype", "({g}).astype(np.float16)"),
 ]
-GENERAL_MATRIX = [  # where the gradient has two axes of different sizes
-    ("transposed", "({g}).T"),
-    ("permuted", "({g})[..., ::-1]"),
-    ("permuted", "({g})[::-1]"),
-    ("shifted", "np.roll({g}, 1, axis=-1)"),
+OF_A_MATRIX = [("transposed", "({g}).T"), ("permuted", "({g})[::-1]")]
+OF_A_BATCH = [("batch-mean-twice", "({g}) / len(gy)")]
+ELEMENT_BY_ELEMENT = [(("mask", "parameter-missing"), "({g}) * (x > 0)")]
+SUMMED = [  # {summed} is what is summed over the axes that broadcasting added
+    ("missing-sum", "{summed}"),
+    (("mean-for-sum", "batch-mean-twice"), "({summed}).mean(0)"),
+    ("mean-for-sum", "({summed}).mean(1, keepdims=True)"),
 ]
-# fmt: on
 
 
-def _edits(op: Op) -> Iterator[Mistake]:
-    """Edits of the rule; some of them may change nothing."""
-    for pullback in _pullbacks(op):
-        yield from _general(op, pullback)
-    yield from _swapped(op)
-    for cause, gradient, old, new in OWN.get(op.name, ()):
-        yield Mistake(cause, gradient, old, new, OWN_COURSEWORK.get((op.name, new), ""))
+class Pullback(NamedTuple):
+    """A function of gy inside a rule: its source and column, the expression that it returns, whose gradient this is."""
+
+    text: str
+    column: int
+    returned: str
+    gradient: str
+
+    def returning(self, new: str) -> str:
+        """Its source with another expression in place of the one that it returns."""
+        before, _, after = self.text.rpartition(self.returned)
+        return before + new + after
+
+    def with_upstream(self, new: str) -> str:
+        """Its source with another expression in place of gy."""
+        head, colon, body = self.text.partition(":")
+        return head + colon + re.sub(r"\bgy\b", new, body)
 
 
 def _pullbacks(op: Op) -> Iterator[Pullback]:
     text = source(op)
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.Lambda) and [a.arg for a in node.args.args] == ["gy"]:
-            is_lambda = isinstance(node, ast.Lambda)
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and [arg.arg for arg in node.args.args] == ["gy"]:
             returned = node.body if isinstance(node, ast.Lambda) else node.body[-1].value
-            name = op.inputs[0] + "[0]" if op.variadic else node.name[1:]
-            yield Pullback(
-                ast.get_source_segment(text, node), ast.get_source_segment(text, returned), name, is_lambda
-            )
+            gradient = f"{op.inputs[0]}[0]" if op.variadic else node.name.removeprefix("g")
+            whole, part = ast.get_source_segment(text, node), ast.get_source_segment(text, returned)
+            yield Pullback(whole, node.col_offset, part, gradient)
 
 
-def _general(op: Op, pullback: Pullback) -> Iterator[Mistake]:
-    """The mistakes that anyone may make in any pullback."""
-    g, name = pullback.returned, pullback.gradient
-
-    def mistake(cause: str, new: str) -> Mistake:
-        return Mistake(cause, name, pullback.text, new)
-
-    kinds = GENERAL + GENERAL_MATRIX * _is_matrix(op, name)
-    yield from (mistake(cause, pullback.edited(new.format(g=g))) for cause, new in kinds)
-    head, gap, body = pullback.text.partition(":")
-    yield mistake("upstream-ignored", head + gap + _replaced(body, "gy", "np.ones_like(gy)"))
-    yield mistake("upstream-twice", head + gap + _replaced(body, "gy", "(gy * gy)"))
-    if _keeps_the_batch(op, name):
-        yield mistake("batch-mean-twice", pullback.edited(f"({g}) / len(gy)"))
-    if op.signature.text == ELEMENTWISE:
-        yield mistake("mask", pullback.edited(f"({g}) * (x > 0)"))
-    if g.startswith("sum_to("):
-        summed = ast.get_source_segment(g, ast.parse(g).body[0].value.args[0])
-        yield mistake("missing-sum", pullback.edited(summed))
-        yield mistake("mean-for-sum", pullback.edited(f"({summed}).mean(0)"))
-    if not pullback.is_lambda:
-        indent = " " * 8
-        in_place = pullback.edited(g).replace(f"return {g}", f"g = np.array({g})\n{indent}gy *= 2\n{indent}return g")
-        yield Mistake("in-place", "gy", pullback.text, in_place)
-
-
-def _replaced(text: str, name: str, new: str) -> str:
-    """Python source with another expression for a name."""
-    tree = ast.parse(textwrap.dedent(text).strip())
-    lines = textwrap.dedent(text).strip().encode().splitlines()
-    raise NotImplementedError
+def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
+    """The mistakes that can be made in any pullback."""
+    first = OpRule(op, op.samples[0])
+    y, gradients = _run(first, op.rule, seed=0)
+    x = first.inputs(np.random.default_rng(0))[0]
+    call = ast.parse(pullback.returned, mode="eval").body
+    kinds = list(ANYWHERE)
+    if np.ndim(gradients[pullback.gradient]) == 2:
+        kinds += OF_A_MATRIX
+    if np.ndim(y) > 1 and len(x) == len(y):
+        kinds += OF_A_BATCH
+    if op.signature.text == "... -> ...":
+        kinds += ELEMENT_BY_ELEMENT
+    summed = ""
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "sum_to":
+        kinds += SUMMED
+        summed = ast.get_source_segment(pullback.returned, call.args[0])
+    for cause, new in kinds:
+        edited = pullback.returning(new.format(g=pullback.returned, summed=summed))
+        yield Mistake(cause, pullback.gradient, pullback.text, edited)
+    yield Mistake("upstream-ignored", pullback.gradient, pullback.text, pullback.with_upstream("np.ones_like(gy)"))
+    yield Mistake("upstream-twice", pullback.gradient, pullback.text, pullback.with_upstream("(gy * gy)"))
+    if pullback.text.startswith("def"):
+        indent = " " * pullback.column
+        lines = (f"g = np.array({pullback.returned})", "gy *= 2", "return g")
+        edited = pullback.text.replace(f"return {pullback.returned}", f"\n{indent}    ".join(lines))
+        yield Mistake("in-place", "gy", pullback.text, edited)
 
 
 def _swapped(op: Op) -> Iterator[Mistake]:
     """The pullbacks returned in the wrong order."""
-    raise NotImplementedError
+    returned = ast.parse(source(op)).body[0].body[-1].value.elts[1]
+    old = ast.get_source_segment(source(op), returned)
+    if op.variadic:
+        yield Mistake("order-swapped", f"{op.inputs[0]}[0]", f"return y, {old}", f"return y, {old}[::-1]")
+        return
+    names = [part.id for part in returned.elts if isinstance(part, ast.Name)]
+    if len(names) > 1:
+        a, b = names[:2]
+        cause = ("order-swapped", "sign") if op.name.endswith("_loss") else "order-swapped"  # gtarget is -gx there
+        yield Mistake(cause, a.removeprefix("g"), old, old.replace(f"{a}, {b}", f"{b}, {a}"))
 
 
-OWN: dict[str, list] = {}
-OWN_COURSEWORK: dict = {}
+def _edits(op: Op) -> Iterator[Mistake]:
+    """Every edit of an op's rule; some may change nothing."""
+    for pullback in _pullbacks(op):
+        yield from _anywhere(op, pullback)
+    yield from _swapped(op)
+    yield from OWN.get(op.name, ())
+
+
+# --------------------------------------------------------------------------------------------------- is it a mistake?
+
+OF_ANOTHER_SHAPE = {"missing-sum", "transposed", "order-swapped"}
+RAISES = (ValueError, TypeError, IndexError, AttributeError)
+
+
+def changes(rule: OpRule, mistake: Mistake) -> bool:
+    """Does the edited rule run, and do what the mistake says, or give another gradient than the unedited rule?"""
+    edited = _made(rule.op, source(rule.op, mistake), "<edited>")
+    return any(_differs(rule, edited, mistake, seed) for seed in range(3))
+
+
+def _differs(rule: OpRule, edited: Any, mistake: Mistake, seed: int) -> bool:
+    _, expected = _run(rule, rule.op.rule, seed)
+    try:
+        _, found = _run(rule, edited, seed)
+    except RAISES:
+        return False
+    if "in-place" in mistake.causes:
+        return found["modified"]
+    a, b = expected[mistake.gradient], found[mistake.gradient]
+    if a is None or b is None or "dtype" in mistake.causes:
+        return a is not None and (b is None or a.dtype != b.dtype)
+    if a.shape != b.shape:
+        return not OF_ANOTHER_SHAPE.isdisjoint(mistake.causes)
+    return bool(np.any(np.abs(a - b) > 1e-6 * np.abs(a).max(initial=1e-3)))
+
+
+def _run(rule: OpRule, function: Any, seed: int) -> tuple[Any, dict[str, Any]]:
+    """The value, the gradients by name, and whether an input or gy was modified."""
+    rng = np.random.default_rng(seed)
+    inputs = rule.inputs(rng)
+    given = [x.copy() for x in inputs]
+    y, pullbacks = function(*given, **rule.sample.params)
+    gy = rng.standard_normal(np.shape(y))
+    upstream = np.array(gy)
+    found = {name: pull and pull(upstream) for name, pull in zip(rule.names, pullbacks, strict=False)}
+    gradients: dict[str, Any] = {name: None if g is None else np.asarray(g) for name, g in found.items()}
+    pairs = [*zip(inputs, given, strict=True), (gy, upstream)]
+    return y, gradients | {"modified": not all(np.array_equal(a, b) for a, b in pairs)}
+
+
+# ------------------------------------------------------------------------------------------------- edits of single ops
+
+OWN: dict[str, list[Mistake]] = {
+    "exp": [Mistake("wrong-saved", "x", "gy * y", "gy * x"), Mistake("wrong-saved", "x", "gy * y", "gy * np.exp(y)")],
+    "log": [
+        Mistake("wrong-saved", "x", "gy / x", "gy / np.log(x)"),
+        Mistake("parameter-missing", "x", "return gy / x", "return gy"),
+    ],
+    "log1p": [
+        Mistake("wrong-saved", "x", "gy / (1 + x)", "gy / (1 + np.log1p(x))"),
+        Mistake("sign", "x", "gy / (1 + x)", "gy / (1 - x)"),
+    ],
+    "expm1": [
+        Mistake("wrong-saved", "x", "gy * np.exp(x)", "gy * np.expm1(x)"),
+        Mistake("parameter-missing", "x", "return gy * np.exp(x)", "return gy"),
+    ],
+    "sqrt": [
+        Mistake("wrong-saved", "x", "gy / (2 * y)", "gy / (2 * x)"),
+        Mistake("factor", "x", "gy / (2 * y)", "gy / y"),
+        Mistake("parameter-missing", "x", "gy / (2 * y)", "gy / 2"),
+    ],
+    "square": [
+        Mistake("wrong-saved", "x", "gy * 2 * x", "gy * 2 * np.square(x)"),
+        Mistake("factor", "x", "gy * 2 * x", "gy * x"),
+        Mistake("parameter-missing", "x", "gy * 2 * x", "gy * 2"),
+    ],
+    "abs": [
+        Mistake(("mask", "parameter-missing"), "x", "gy * np.sign(x)", "gy * (x > 0)"),
+        Mistake(("parameter-missing", "wrong-saved"), "x", "gy * np.sign(x)", "gy * np.sign(np.abs(x))"),
+    ],
+    "clip": [
+        Mistake("mask", "x", "np.where(above & below, gy, 0)", "np.where(above & below, 0, gy)"),
+        Mistake("mask", "x", "np.where(above & below, gy, 0)", "np.where(above, gy, 0)"),
+        Mistake("mask", "x", "np.where(above & below, gy, 0)", "gy"),
+    ],
+    "sin": [
+        Mistake("wrong-saved", "x", "gy * np.cos(x)", "gy * np.cos(np.sin(x))"),
+        Mistake("parameter-missing", "x", "return gy * np.cos(x)", "return gy"),
+    ],
+    "cos": [
+        Mistake("wrong-saved", "x", "-gy * np.sin(x)", "-gy * np.sin(np.cos(x))"),
+        Mistake("sign", "x", "-gy * np.sin(x)", "gy * np.sin(x)"),
+    ],
+    "erf": [
+        Mistake("factor", "x", "2 / math.sqrt(math.pi)", "1 / math.sqrt(math.pi)"),
+        Mistake("sign", "x", "np.exp(-x * x)", "np.exp(x * x)"),
+        Mistake("wrong-saved", "x", "np.exp(-x * x)", "np.exp(-y * y)"),
+    ],
+    "relu": [
+        Mistake("mask", "x", "gy * (x > 0)", "gy * (x < 0)"),
+        Mistake(("mask", "wrong-saved"), "x", "gy * (x > 0)", "gy * (gy > 0)"),
+        Mistake(("mask", "parameter-missing"), "x", "return gy * (x > 0)", "return gy"),
+        Mistake("in-place", "gy", "return gy * (x > 0)", "gy[x <= 0] = 0\n        return gy"),
+    ],
+    "leaky_relu": [
+        Mistake("parameter-missing", "x", "+ negative_slope * gy * (x <= 0)", "+ gy * (x <= 0)"),
+        Mistake("path-dropped", "x", "gy * (x > 0) + negative_slope * gy * (x <= 0)", "gy * (x > 0)"),
+        Mistake("sign", "x", "+ negative_slope * gy", "- negative_slope * gy"),
+        Mistake(
+            "mask",
+            "x",
+            "gy * (x > 0) + negative_slope * gy * (x <= 0)",
+            "gy * (x <= 0) + negative_slope * gy * (x > 0)",
+        ),
+    ],
+    "elu": [
+        Mistake("parameter-missing", "x", "alpha * gy * np.exp(below)", "gy * np.exp(below)"),
+        Mistake("parameter-missing", "x", "alpha * gy * np.exp(below)", "alpha * gy"),
+        Mistake("wrong-saved", "x", "gy * np.exp(below)", "gy * np.expm1(below)"),
+        Mistake("sign", "x", "+ alpha * gy", "- alpha * gy"),
+        Mistake("path-dropped", "x", "gy * (x > 0) + alpha * gy * np.exp(below) * (x <= 0)", "gy * (x > 0)"),
+    ],
+    "selu": [
+        Mistake(("factor", "parameter-missing"), "x", "elu_gx(SELU_SCALE * gy)", "elu_gx(gy)"),
+        Mistake("factor", "x", "elu_gx(SELU_SCALE * gy)", "elu_gx(SELU_SCALE * SELU_SCALE * gy)"),
+    ],
+    "sigmoid": [
+        Mistake("wrong-saved", "x", "y * (1 - y)", "x * (1 - x)"),
+        Mistake("wrong-saved", "x", "gy * (y * (1 - y))", "gy * (y * (1 - x))"),
+        Mistake("sign", "x", "gy * (y * (1 - y))", "gy * (y * (1 + y))"),
+        Mistake("parameter-missing", "x", "gy * (y * (1 - y))", "gy * (1 - y)"),
+    ],
+    "tanh": [
+        Mistake("wrong-saved", "x", "1 - y * y", "1 - x * x"),
+        Mistake("sign", "x", "1 - y * y", "1 + y * y"),
+        Mistake("parameter-missing", "x", "return gy * (1 - y * y)", "return gy"),
+    ],
+    "silu": [
+        Mistake("path-dropped", "x", "gy * (s * (1 + x * (1 - s)))", "gy * s"),
+        Mistake("path-dropped", "x", "gy * (s * (1 + x * (1 - s)))", "gy * (x * s * (1 - s))"),
+        Mistake("sign", "x", "1 + x * (1 - s)", "1 - x * (1 - s)"),
+        Mistake("parameter-missing", "x", "s * (1 + x * (1 - s))", "1 + x * (1 - s)"),
+    ],
+    "softplus": [
+        Mistake("parameter-missing", "x", "1, sigmoid(z))", "1, sigmoid(x))"),
+        Mistake(("factor", "parameter-missing"), "x", "1, sigmoid(z))", "1, beta * sigmoid(z))"),
+        Mistake("wrong-saved", "x", "1, sigmoid(z))", "1, sigmoid(smooth))"),
+    ],
+    "gelu": [
+        Mistake("path-dropped", "x", "gy * (cdf + x * pdf)", "gy * cdf"),
+        Mistake("path-dropped", "x", "gy * (cdf + x * pdf)", "gy * (x * pdf)"),
+        Mistake("sign", "x", "cdf + x * pdf", "cdf - x * pdf"),
+        Mistake("parameter-missing", "x", "cdf + x * pdf", "cdf + pdf"),
+        Mistake("sign", "x", "pdf = (1 - t * t) / 2", "pdf = (1 + t * t) / 2"),
+        Mistake("factor", "x", "3 * 0.044715", "0.044715"),
+    ],
+    "softmax": [
+        Mistake(
+            ("elementwise-for-jacobian", "missing-sum"),
+            "x",
+            "y * (gy - (gy * y).sum(dim, keepdims=True))",
+            "gy * y * (1 - y)",
+            "uva-2018, softmax backward",
+        ),
+        Mistake("path-dropped", "x", "y * (gy - (gy * y).sum(dim, keepdims=True))", "gy * y"),
+        Mistake("sign", "x", "y * (gy - (gy * y)", "y * (gy + (gy * y)"),
+        Mistake("mean-for-sum", "x", "(gy * y).sum(dim", "(gy * y).mean(dim"),
+        Mistake("parameter-missing", "x", "(gy * y).sum(dim", "gy.sum(dim"),
+        Mistake("parameter-missing", "x", "y * (gy - (gy * y)", "(gy - (gy * y)"),
+    ],
+    "log_softmax": [
+        Mistake("path-dropped", "x", "gy - np.exp(y) * gy.sum(dim, keepdims=True)", "gy.copy()"),
+        Mistake("sign", "x", "gy - np.exp(y) * gy.sum", "gy + np.exp(y) * gy.sum"),
+        Mistake("wrong-saved", "x", "np.exp(y) * gy.sum", "y * gy.sum"),
+        Mistake("mean-for-sum", "x", "gy.sum(dim", "gy.mean(dim"),
+        Mistake(
+            "jacobian-transposed",
+            "x",
+            "np.exp(y) * gy.sum(dim, keepdims=True)",
+            "(np.exp(y) * gy).sum(dim, keepdims=True)",
+        ),
+    ],
+    "dropout": [
+        Mistake(("parameter-missing", "factor"), "x", "gy * mask * scale", "gy * mask"),
+        Mistake("mask", "x", "gy * mask * scale", "gy * ~mask * scale"),
+        Mistake(("mask", "parameter-missing"), "x", "gy * mask * scale", "gy * scale"),
+    ],
+    "sub": [Mistake("sign", "b", "sum_to(-gy, b.shape)", "sum_to(gy, b.shape)")],
+    "mul": [
+        Mistake("wrong-saved", "a", "sum_to(gy * b, a.shape)", "sum_to(gy * a, a.shape)"),
+        Mistake("wrong-saved", "b", "sum_to(gy * a, b.shape)", "sum_to(gy * b, b.shape)"),
+        Mistake("parameter-missing", "a", "sum_to(gy * b, a.shape)", "sum_to(gy, a.shape)"),
+    ],
+    "div": [
+        Mistake("sign", "b", "-gy * y / b", "gy * y / b", "vu-2021, division"),
+        Mistake("parameter-missing", "b", "-gy * y / b", "-gy * y"),
+        Mistake("parameter-missing", "a", "sum_to(gy / b, a.shape)", "sum_to(gy, a.shape)"),
+        Mistake("wrong-saved", "b", "-gy * y / b", "-gy * a / b"),
+    ],
+    "pow": [
+        Mistake("parameter-missing", "a", "gy * b * np.where(", "gy * np.where("),
+        Mistake("parameter-missing", "b", "gy * y * np.log(", "gy * np.log("),
+        Mistake("parameter-missing", "b", "gy * y * np.log(np.where((a == 0) & (b >= 0), 1, a))", "gy * y"),
+        Mistake("wrong-saved", "b", "gy * y * np.log(", "gy * a * np.log("),
+    ],
+    "maximum": [
+        Mistake("mask", "a", "np.where(a > b, gy, 0)", "np.where(a < b, gy, 0)"),
+        Mistake(("mask", "parameter-missing"), "b", "np.where(b > a, gy, 0)", "gy"),
+    ],
+    "minimum": [
+        Mistake("mask", "a", "np.where(a < b, gy, 0)", "np.where(a > b, gy, 0)"),
+        Mistake(("mask", "parameter-missing"), "b", "np.where(b < a, gy, 0)", "gy"),
+    ],
+    "where": [
+        Mistake("mask", "a", "np.where(condition, gy, 0)", "np.where(condition, 0, gy)"),
+        Mistake("mask", "b", "np.where(condition, 0, gy)", "np.where(condition, gy, 0)"),
+        Mistake(("mask", "parameter-missing"), "b", "np.where(condition, 0, gy)", "gy"),
+    ],
+    "cross_entropy": [
+        Mistake("sign", "x", "keepdims=True) - wanted)", "keepdims=True) + wanted)"),
+        Mistake("path-dropped", "x", "(e / s * wanted.sum(1, keepdims=True) - wanted)", "-wanted"),
+        Mistake(
+            "path-dropped",
+            "x",
+            "(e / s * wanted.sum(1, keepdims=True) - wanted)",
+            "(e / s * wanted.sum(1, keepdims=True))",
+        ),
+        Mistake("parameter-missing", "x", "e / s * wanted.sum(1, keepdims=True)", "e / s"),
+        Mistake("parameter-missing", "x", "e / s * wanted", "e * wanted"),
+        Mistake(
+            "batch-mean-missing",
+            "x",
+            "np.expand_dims(spread(gy), 1) * (e / s",
+            "np.expand_dims(np.broadcast_to(gy, losses.shape), 1) * (e / s",
+        ),
+        Mistake("sign", "target", "(label_smoothing - 1) * w", "(1 - label_smoothing) * w"),
+        Mistake("wrong-saved", "target", "* w * logy", "* w * z"),
+    ],
+    "nll_loss": [
+        Mistake("sign", "x", "* -wt", "* wt"),
+        Mistake(
+            "batch-mean-missing", "x", "np.expand_dims(spread(gy), 1)", "np.expand_dims(np.broadcast_to(gy, labels), 1)"
+        ),
+        Mistake("batch-mean-twice", "x", "* -wt", "* -wt / len(x)"),
+    ],
+    "mse_loss": [
+        Mistake("factor", "x", "spread(gy) * 2 * d", "spread(gy) * d"),
+        Mistake("factor", "x", "spread(gy) * 2 * d", "np.broadcast_to(gy, d.shape) * 2 * d"),
+        Mistake("wrong-saved", "x", "spread(gy) * 2 * d", "spread(gy) * 2 * x"),
+        Mistake("sign", "target", "* -2 * d", "* 2 * d"),
+    ],
+    "l1_loss": [
+        Mistake("wrong-saved", "x", "spread(gy) * np.sign(d)", "spread(gy) * np.sign(x)"),
+        Mistake(("mask", "parameter-missing"), "x", "spread(gy) * np.sign(d)", "spread(gy) * (d > 0)"),
+        Mistake("sign", "target", "* -np.sign(d)", "* np.sign(d)"),
+    ],
+    "huber_loss": [
+        Mistake("wrong-saved", "x", "spread(gy) * q", "spread(gy) * d"),
+        Mistake("sign", "target", "spread(gy) * -q", "spread(gy) * q"),
+        Mistake(("path-dropped", "mask"), "x", "spread(gy) * q", "spread(gy) * np.where(d == q, d, 0)"),
+    ],
+    "binary_cross_entropy": [
+        Mistake("sign", "x", "(w * (x - t) /", "(w * (t - x) /"),
+        Mistake("parameter-missing", "x", "(w * (x - t) /", "((x - t) /"),
+        Mistake("parameter-missing", "x", "(w * (x - t) / np.maximum(x * (1 - x), 1e-12))", "(w * (x - t))"),
+        Mistake("sign", "target", "w * (log_no - log_yes)", "w * (log_yes - log_no)"),
+        Mistake("path-dropped", "target", "w * (log_no - log_yes)", "w * -log_yes"),
+    ],
+    "binary_cross_entropy_with_logits": [
+        Mistake("sign", "x", "(1 - t) * y - p * t * not_y", "(1 - t) * y + p * t * not_y"),
+        Mistake("path-dropped", "x", "(1 - t) * y - p * t * not_y", "(1 - t) * y"),
+        Mistake("parameter-missing", "x", "(1 - t) * y - p * t * not_y", "(1 - t) * y - t * not_y"),
+        Mistake("parameter-missing", "target", "p * cost_yes - cost_no)", "cost_yes - cost_no)"),
+        Mistake("sign", "target", "p * cost_yes - cost_no)", "p * cost_yes + cost_no)"),
+    ],
+    "linear": [
+        Mistake("mean-for-sum", "bias", ".sum(0)", ".mean(0)", "uva-2018, batches"),
+        Mistake("missing-sum", "bias", "weight.shape[0]).sum(0)", "weight.shape[0])"),
+        Mistake("upstream-ignored", "x", "gy @ weight", "np.ones_like(gy) @ weight"),
+    ],
+    "sum": [Mistake("upstream-ignored", "x", "np.broadcast_to(np.reshape(gy, kept), shape)", "np.ones(shape)")],
+    "mean": [
+        Mistake(("factor", "batch-mean-missing"), "x", "np.reshape(gy, kept) / n", "np.reshape(gy, kept)"),
+        Mistake(("factor", "batch-mean-twice"), "x", "np.reshape(gy, kept) / n", "np.reshape(gy, kept) / n / n"),
+    ],
+    "var": [
+        Mistake("factor", "x", "(2 / (n - ddof))", "(1 / (n - ddof))"),
+        Mistake("ddof", "x", "(2 / (n - ddof))", "(2 / n)"),
+        Mistake("ddof", "x", "(2 / (n - ddof))", "(2 / (n - 1))"),
+        Mistake(("wrong-saved", "path-dropped"), "x", "(2 / (n - ddof)) * centred", "(2 / (n - ddof)) * x"),
+    ],
+    "max": [
+        Mistake("mask", "x", "_share(x, np.reshape(y, kept), axis)", "(x < np.reshape(y, kept))"),
+        Mistake(("mask", "parameter-missing"), "x", "_share(x, np.reshape(y, kept), axis)", "np.ones_like(x)"),
+    ],
+    "min": [
+        Mistake("mask", "x", "_share(x, np.reshape(y, kept), axis)", "(x > np.reshape(y, kept))"),
+        Mistake(("mask", "parameter-missing"), "x", "_share(x, np.reshape(y, kept), axis)", "np.ones_like(x)"),
+    ],
+    "logsumexp": [
+        Mistake("parameter-missing", "x", "(e / total)", "e"),
+        Mistake(
+            "parameter-missing",
+            "x",
+            "np.reshape(gy, total.shape) * (e / total)",
+            "np.broadcast_to(np.reshape(gy, total.shape), x.shape)",
+        ),
+        Mistake(("mean-for-sum", "factor"), "x", "(e / total)", "(e / e.mean(axis=dim, keepdims=True))"),
+    ],
+    "cumsum": [
+        Mistake("jacobian-transposed", "x", "np.flip(np.cumsum(np.flip(gy, axis), axis), axis)", "np.cumsum(gy, axis)"),
+        Mistake("elementwise-for-jacobian", "x", "np.flip(np.cumsum(np.flip(gy, axis), axis), axis)", "gy"),
+        Mistake(
+            ("shifted", "path-dropped"),
+            "x",
+            "np.cumsum(np.flip(gy, axis), axis), axis)",
+            "np.cumsum(np.flip(gy, axis), axis), axis) - gy",
+        ),
+    ],
+    "reshape": [Mistake("permuted", "x", "np.reshape(gy, before)", 'np.reshape(gy, before, order="F")')],
+    "transpose": [Mistake("permuted", "x", "np.transpose(gy, inverse)", "np.reshape(gy, x.shape)")],
+    "getitem": [
+        Mistake(
+            "overwrite",
+            "x",
+            "return scatter(gy, index=index, shape=shape)",
+            "g = np.zeros(shape)\n        g[index] = gy\n        return g",
+        ),
+        Mistake("shifted", "x", "scatter(gy, index=index,", "scatter(gy, index=index - 1,"),
+    ],
+    "scatter": [Mistake("shifted", "x", "sum_to(gy[index], before)", "sum_to(gy[index + 1], before)")],
+    "pad": [
+        Mistake("shifted", "x", "gy[inside]", "gy[tuple(slice(s.start - 1, s.stop - 1) for s in inside)]"),
+        Mistake("shifted", "x", "gy[inside]", "gy[tuple(slice(s.start + 1, s.stop + 1) for s in inside)]"),
+    ],
+    "stack": [Mistake(("shifted", "order-swapped"), "xs[0]", "gy[(*before, k)]", "gy[(*before, k - 1)]")],
+}
+
+
+def main(names: list[str]) -> int:
+    """List what the edits of the named ops, or of all, amount to; returns the number of those in OWN without effect."""
+    per_cause, useless = Counter[str](), 0
+    for op in OPS.values():
+        if names and op.name not in names:
+            continue
+        planted = [mistake for _, mistake in op_mistakes(op)]
+        per_cause.update(mistake.causes[0] for mistake in planted)
+        for mistake in OWN.get(op.name, ()):
+            if mistake not in planted:
+                useless += 1
+                print(f"{op.name}: {mistake.new!r} changes nothing, or raises")  # noqa: T201
+    for cause, number in per_cause.most_common():
+        print(f"{number:5d} {cause}")  # noqa: T201
+    print(f"{len(OPS)} ops, {per_cause.total()} mistakes, {useless} edits without effect")  # noqa: T201
+    return useless
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) > 0)

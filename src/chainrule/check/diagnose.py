@@ -28,7 +28,8 @@ from chainrule.check.transforms import Explanation
 from chainrule.engine import Op
 
 SEARCH = 5.0  # seconds that the search for a repair may take where nothing else explains the numbers
-CONFIRM = 0.5  # and where a cause is known already and only its line is looked for
+LOOK = 1.5  # where something does, but the source may tell more
+CONFIRM = 0.3  # and where a cause is known already and only its line is looked for
 
 
 def diagnose(
@@ -308,7 +309,8 @@ class _Diagnosis:
             return []
         nested = backward is self.target.code.get("forward")
         open_ = any(known[name] is None and name not in saved for name in wrong)
-        end = time.monotonic() + (SEARCH if open_ else CONFIRM)
+        firm = all(explanation is not None and explanation.firm for explanation in known.values())
+        end = time.monotonic() + (SEARCH if open_ else CONFIRM if firm else LOOK)
         informed = [p for p in probes if all(name in p.truth for name in expected)] or probes
         screen = min(informed, key=lambda p: sum(np.size(x) for x in p.values.values()))
         hits: list[_Hit] = []
@@ -356,6 +358,8 @@ def _sharper(known: Explanation | None, cause: str) -> str:
         return cause
     averages = {"batch-mean-twice", "mean-for-sum"}
     if known.firm or cause == "unknown" or (known.cause in averages and cause not in averages):
+        return known.cause
+    if known.cause in ("missing", "mask", "shifted", "permuted") and cause in ("path-dropped", "factor", "sign"):
         return known.cause
     return cause
 

@@ -23,11 +23,16 @@ def _order(spot: Spot) -> Iterator[Change]:
             targets=[ast.Tuple() as target], value=ast.Name() | ast.Attribute() | ast.Subscript() as packed
         ):
             if not text(packed).endswith(".shape"):
-                yield from _permuted(statement, target, f"the order in which {quote(packed)} is unpacked", 4)
+                note = f"the order in which {quote(packed)} is unpacked"
+                yield from _permuted(statement, target, note, 4, "wrong-saved")
 
 
 def _permuted(
-    statement: ast.AST, node: ast.Tuple | ast.List | ast.Dict, note: str, simplicity: int = 1
+    statement: ast.AST,
+    node: ast.Tuple | ast.List | ast.Dict,
+    note: str,
+    simplicity: int = 1,
+    cause: str = "order-swapped",
 ) -> Iterator[Change]:
     name = "values" if isinstance(node, ast.Dict) else "elts"
     elements = getattr(node, name)
@@ -41,7 +46,7 @@ def _permuted(
     for order in orders:
         slots = tuple((node, name, i, elements[k]) for i, k in enumerate(order) if i != k)
         if slots:
-            yield Change(simplicity + (len(slots) > 2), "order-swapped", note, statement, slots)
+            yield Change(simplicity + (len(slots) > 2), cause, note, statement, slots)
 
 
 def pullbacks_swapped(node: FunctionNode) -> Iterator[Change]:

@@ -114,13 +114,16 @@ def _multiplied(place: Place) -> Iterator[Change]:
     for name in scope.masks:
         yield change(place, 3, "mask", times(node, read(name)), f"{quote(node)} is not masked by `{name}`")
     for name in scope.values:
-        if name in scope.upstream or "eps" in name:
+        if name in scope.upstream or "eps" in name.lower():
             continue
         again = 1 if mentions(node, (name,)) else 0
         missing = f"{quote(node)} is not multiplied by `{name}`"
         yield change(place, 4 + again, "parameter-missing", times(node, read(name)), missing)
         missing = f"{quote(node)} is not divided by `{name}`"
         yield change(place, 5 + again, "parameter-missing", over(node, read(name)), missing)
+        for rest in (f"(1 - {name})", f"(1 - {name} ** 2)"):  # what is left of a sigmoid's or a tanh's derivative
+            missing = f"{quote(node)} is not multiplied by `{rest[1:-1]}`"
+            yield change(place, 6 + again, "parameter-missing", times(node, read(rest)), missing)
 
 
 # ----- saved
@@ -156,7 +159,7 @@ def _names(place: Place) -> Iterator[Change]:
 
 
 def _is_entry(node: ast.expr) -> bool:
-    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+    return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name | ast.Attribute)
 
 
 def _epsilon(place: Place) -> Iterator[Change]:
@@ -188,7 +191,10 @@ def _epsilon(place: Place) -> Iterator[Change]:
     below = is_operator(parent, ast.Div) and place.field == "right"
     powered = is_operator(parent, ast.Pow) and place.field == "left"
     if inside_root or below or powered:
-        names = [name for name in (*place.scope.values, *place.scope.sizes) if "eps" in name] or ["1e-05", "1e-08"]
+        names = [name for name in (*place.scope.values, *place.scope.sizes) if "eps" in name.lower()] or [
+            "1e-05",
+            "1e-08",
+        ]
         for name in names:
             new = ast.BinOp(node, ast.Add(), read(name))
             yield change(place, 3, "eps", new, f"epsilon is left out of {quote(node)}")
@@ -240,7 +246,7 @@ def _terms(place: Place) -> Iterator[Change]:
     if not (place.term and whole) and not inner:
         return
     for name in scope.values:
-        if name == text(node) or "eps" in name:
+        if name == text(node) or "eps" in name.lower():
             continue
         simplicity = 2 if name in scope.unused else 5
         yield from _added(place, name, simplicity, f"`{name}`")

@@ -7,6 +7,7 @@ value was saved.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ Key = tuple  # where an edge stands in the source
 
 SMALL = 2e-2  # a constant added to an array, up to this size, is an epsilon
 PAIRS = 60  # groups of edges up to which two at a time are tried
-LONG = 150  # operations in a tape from which operands are not tried one by one
+LONG = 150  # operations in a tape from which other values are not tried as operands
 SECONDS = 2.0  # so long the search may take for one gradient
 
 
@@ -344,15 +345,14 @@ def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:
 def _operands(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explanation]:
     """One operand of one operation left out of its derivative, or another array in its place."""
     tape = _tape(probes[0])
-    if len(tape.nodes) > LONG:
-        return
+    long = len(tape.nodes) > LONG
     for key, edges in tape.edges.items():
         if time.monotonic() > end:
             return
         node = tape.nodes[edges[0][0]]
         if node.op is None or not _matters(probes[0], name, key):
             continue
-        for make, explanation in _alternatives(tape, edges[0]):
+        for make, explanation in _rearranged(tape, edges[0]) if long else _alternatives(tape, edges[0]):
             candidates = _changed(probes, name, key, make)
             if candidates is not None and any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True)):
                 explanation.where = _where(probes[0], key)
@@ -404,22 +404,61 @@ def _alternatives(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge
             )
     if node.op is None or node.op.linear:
         return
+    if name in ("mul", "div", "matmul", "einsum", "linear"):
+        yield from _rearranged(tape, edge)
     for at, x in enumerate(node.inputs):
         present = tape.values(node)[at]
         if not isinstance(x, int):
             continue
         for candidate, other_node in enumerate(tape.nodes):
             if candidate != x and other_node.value.shape == np.shape(present):
-                after = candidate > index
+                output = " (the output for the input)" if candidate == index else ""
                 yield (
-                    _with_operand(at, candidate),
+                    _with_operand(at, functools.partial(_value_of, candidate)),
                     Explanation(
                         "wrong-saved",
                         f"yours uses `{tape.name(candidate)}` where the derivative of `{node.place.text}` needs "
-                        f"`{tape.name(x)}`" + (" (the output for the input)" if after and candidate == index else ""),
+                        f"`{tape.name(x)}`{output}",
                         f"use {tape.name(x)}",
                     ),
                 )
+
+
+def _value_of(candidate: int, tape: Tape, present: np.ndarray) -> np.ndarray | None:
+    return tape.nodes[candidate].value if candidate < len(tape.nodes) else None
+
+
+def _rearranged(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge], Change | None], Explanation]]:
+    """The other operand moved by one, reversed, or transposed."""
+    node = tape.nodes[edge[0]]
+    at = 1 - edge[1]
+    if len(node.inputs) != 2 or np.size(tape.values(node)[at]) <= 1:
+        return
+    ndim = np.ndim(tape.values(node)[at])
+    label = operand(node.place.text, at) or "the other operand"
+    options: list[tuple[str, str, Callable]] = []
+    for axis in range(ndim):
+        for by in (1, -1):
+            options.append(
+                ("shifted", f"moved by {by} along axis {axis}", functools.partial(np.roll, shift=by, axis=axis))
+            )
+            options.append(("shifted", f"moved by {by} along axis {axis}", functools.partial(_slid, by=by, axis=axis)))
+        options.append(("permuted", f"reversed along axis {axis}", functools.partial(np.flip, axis=axis)))
+    for axes in itertools.combinations(range(ndim), 2):
+        options.append(("permuted", f"reversed along the axes {axes}", functools.partial(np.flip, axis=axes)))
+        swapped = functools.partial(np.swapaxes, axis1=axes[0], axis2=axes[1])
+        options.append(("transposed" if ndim == 2 else "permuted", f"with the axes {axes} swapped", swapped))
+    for cause, text, change in options:
+        evidence = f"yours uses `{label}` {text} in the derivative of `{node.place.text}`"
+        make = _with_operand(at, lambda tape, x, change=change: change(x))  # type: ignore[misc]
+        yield make, Explanation(cause, evidence, f"use `{label}` as forward does")
+
+
+def _slid(x: np.ndarray, by: int, axis: int) -> np.ndarray:
+    """Moved, with zeros moved in."""
+    y = np.roll(x, by, axis)
+    y[(slice(None),) * axis + (slice(0, by) if by > 0 else slice(by, None),)] = 0
+    return y
 
 
 def _constant(x: Any) -> str:
@@ -436,17 +475,20 @@ def _one_operand(tape: Tape, edge: Edge) -> Change | None:
     return None if pullback is None else lambda gy, g: pullback(gy)
 
 
-def _with_operand(at: int, candidate: int) -> Callable[[Tape, Edge], Change | None]:
-    """The pullback with another node's value as operand ``at``."""
+def _with_operand(
+    at: int, other: Callable[[Tape, np.ndarray], np.ndarray | None]
+) -> Callable[[Tape, Edge], Change | None]:
+    """The pullback with another array as operand ``at``."""
 
     def make(tape: Tape, edge: Edge) -> Change | None:
         index, place = edge
         node = tape.nodes[index]
         values = tape.values(node)
-        if candidate >= len(tape.nodes) or tape.nodes[candidate].value.shape != np.shape(values[at]):
+        changed = other(tape, values[at])
+        if changed is None or changed.shape != np.shape(values[at]) or node.op is None:
             return None
-        values[at] = tape.nodes[candidate].value
-        pullback = node.op.run(values, node.params)[1][place] if node.op else None
+        values[at] = changed
+        pullback = node.op.run(values, node.params)[1][place]
         return None if pullback is None else lambda gy, g: pullback(gy)
 
     return make

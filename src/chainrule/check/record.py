@@ -26,6 +26,8 @@ from chainrule.engine import NUMPY, Op, Signature, Tensor, watching
 
 HOUSE = tuple(str(Path(module.__file__).parent) for module in (chainrule, np) if module.__file__)
 
+RETURNED = "return"
+
 Edge = tuple[int, int]  # a node, and the place of one of its inputs
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (gradient coming in, gradient going out) -> going out instead
 
@@ -210,19 +212,27 @@ def _place(frame: FrameType) -> Place:
             lines[0] = lines[0][start:]
             text = " ".join(b" ".join(part.strip() for part in lines).decode().split())
             span = (first, start, last, end)
-            return Place(file, line, text, _assigned(file).get(span, ""), span)
+            name = _assigned(file).get(span, "")
+            if name == RETURNED:  # what the caller calls it
+                caller = frame.f_back
+                inside = caller is not None and not caller.f_code.co_filename.startswith(HOUSE)
+                name = _place(caller).name if inside and caller is not None else ""
+            return Place(file, line, text, name, span)
     return Place(file, line, linecache.getline(file, line).strip(), "")
 
 
 @functools.lru_cache(maxsize=64)
 def _assigned(file: str) -> dict[tuple[int, ...], str]:
-    """For each expression of a file whose value is assigned, by its span: to which name."""
+    """For each expression of a file whose value is assigned or returned, by its span: to which name."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:
         return {}
     names: dict[tuple[int, ...], str] = {}
     for node in ast.walk(tree):
+        if isinstance(node, ast.Return) and node.value is not None:
+            v: ast.expr = node.value
+            names[v.lineno, v.col_offset, v.end_lineno or 0, v.end_col_offset or 0] = RETURNED
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             pairs = [(target, node.value)]

@@ -15,7 +15,7 @@ from chainrule.check.probes import Probe
 from chainrule.check.record import Tape
 from chainrule.check.transforms import Explanation
 
-SIZE = 80  # entries of a value up to which the Jacobian of a region is computed
+SIZE = 240  # entries of a value up to which the Jacobian of a region is computed
 REGIONS = 60
 
 Vjp = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (Jacobian, gy, u, v) -> gradient of u

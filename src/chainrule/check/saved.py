@@ -33,8 +33,14 @@ def wrongly_saved(
 
     ``mended(found, probe)`` says which wrong gradients these numbers put right.
     """
+    if not probes:
+        return
     screen = min(probes, key=lambda p: sum(np.size(x) for x in p.values.values()))
     if screen.tape is None or any(p.tape is None for p in probes):
+        return
+    stale = _left_over(prober, probes)
+    if stale is not None:
+        yield stale, frozenset(screen.found)
         return
     runs = 0
     for slot, array in _slots(prober, screen):
@@ -49,6 +55,25 @@ def wrongly_saved(
             if names:
                 yield _explained(slot, array, index, probes, screen), names
                 return
+
+
+def _left_over(prober: Prober, probes: Sequence[Probe]) -> Explanation | None:
+    """What forward saved, if it is an earlier call's value and not this one's."""
+    for k, later in enumerate(probes):
+        for earlier in probes[:k]:
+            if earlier.sizes != later.sizes or earlier.tape is None or later.tape is None:
+                continue
+            for slot, array in _slots(prober, later):
+                for i, (then, now) in enumerate(zip(earlier.tape.nodes, later.tape.nodes, strict=False)):
+                    differ = then.value.shape == now.value.shape and not np.array_equal(then.value, now.value)
+                    if differ and np.array_equal(array, then.value) and array.size > 1:
+                        return Explanation(
+                            "stale",
+                            f"{slot.label} holds `{earlier.tape.name(i)}` of an earlier call",
+                            "save everything anew at every call",
+                            firm=True,
+                        )
+    return None
 
 
 def _explained(slot: Slot, array: np.ndarray, index: int, probes: Sequence[Probe], screen: Probe) -> Explanation:

@@ -283,8 +283,7 @@ def _missing(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     if all(p.found.get(name) is None for p in probes):
         yield Explanation("missing", "no gradient was returned (None)", f"return the gradient of {name}", firm=True)
     elif all(_is_zero(p, name) for p in probes):
-        exactly = not any(np.any(p.found[name]) for p in probes)
-        yield Explanation("missing", "all entries are zero", f"return the gradient of {name}", firm=exactly)
+        yield Explanation("missing", "all entries are zero", f"return the gradient of {name}")
 
 
 def _is_zero(probe: Probe, name: str) -> bool:
@@ -504,7 +503,7 @@ def jacobian(probe: Probe, name: str) -> np.ndarray | None:
 
 def _jacobian(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     found = np.shape(probes[0].found[name])
-    if probes[0].y[0].size != probes[0].truth[name].size or len(probes[0].y) != 1:
+    if any(len(p.y) != 1 or p.y[0].size != p.truth[name].size for p in probes):
         return
     jacobians = {id(p): jacobian(p, name) for p in probes}
     if any(J is None for J in jacobians.values()):

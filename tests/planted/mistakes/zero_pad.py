@@ -2,7 +2,7 @@ from planted import Mistake, Rule
 
 RULE = Rule("zero_pad", target="ZeroPad2d()", shapes="n c h w")
 MISTAKES = [
-    Mistake("missing-sum", "x", "dx = dout[:, :, p:-q, p:-q]", "dx = dout"),
+    Mistake("shifted", "x", "dx = dout[:, :, p:-q, p:-q]", "dx = dout"),
     Mistake("shifted", "x", "dx = dout[:, :, p:-q, p:-q]", "dx = dout[:, :, q:-p, q:-p]"),
     Mistake("shifted", "x", "dx = dout[:, :, p:-q, p:-q]", "dx = dout[:, :, p:-q, q:-p]"),
     Mistake("shifted", "x", "dx = dout[:, :, p:-q, p:-q]", "dx = dout[:, :, p - 1 : -q - 1, p:-q]"),
