@@ -1,6 +1,6 @@
-"""The page of every cause: its example runs, the report it shows is the one that is printed, its repair is right.
+"""The documents of the checker: their code runs, the report they show is the one that is printed, each repair is right.
 
-``python tests/test_check_documents.py --write`` puts the reports that are printed now into the pages.
+``python tests/test_check_documents.py --write`` puts the reports that are printed now into the documents.
 """
 
 import contextlib
@@ -14,58 +14,68 @@ import pytest
 
 from chainrule.check import CAUSES
 
-PAGES = Path(__file__).resolve().parent.parent / "docs" / "causes"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = {cause: DOCS / "causes" / f"{cause}.md" for cause in CAUSES}
+DOCUMENTS = [DOCS / "checking.md", *PAGES.values()]
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SHOWN = re.compile(r"^```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def page(cause):
-    return (PAGES / f"{cause}.md").read_text()
-
-
-def run(cause, *, repaired=False):
-    """The names that a page's example leaves behind, run as a file of this folder, so that its report knows the lines."""
-    blocks = re.findall(r"^```python\n(.*?)^```", page(cause), re.DOTALL | re.MULTILINE)
-    file = Path(f"{cause.replace('-', '_')}.py")
-    file.write_text("\n\n".join(blocks if repaired else blocks[:1]))
+def run(blocks, name):
+    """The names that code leaves behind, run as a file of the current folder, so that reports know its lines."""
+    file = Path(f"{name.replace('-', '_')}.py")
+    file.write_text("\n\n".join(blocks))
     return runpy.run_path(str(file))
 
 
+def report_of(document):
+    """The report that a document's first block makes."""
+    return run(CODE.findall(document.read_text())[:1], document.stem)["report"]
+
+
 def test_every_cause_has_a_page_and_every_page_a_cause():
-    assert sorted(file.stem for file in PAGES.glob("*.md")) == sorted(CAUSES)
+    assert sorted((DOCS / "causes").iterdir()) == sorted(PAGES.values())
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_a_page_has_its_sections_in_order(cause):
-    lines = page(cause).splitlines()
+def test_a_page_has_its_parts_in_order(cause):
+    lines = PAGES[cause].read_text().splitlines()
     assert lines[0] == f"# {cause}: {CAUSES[cause]}"
-    assert [line for line in lines if line.startswith(("## ", "```"))][:5] == ["```python", "```", "```text", "```", "## Why it is wrong"]
-    assert [line for line in lines if line.startswith("## ")] == [
-        "## Why it is wrong",
-        "## The repair",
-        "## What it could be confused with",
-    ]
+    parts = [line for line in lines if line.startswith(("## ", "```")) and line != "```"]
+    assert parts[:4] == ["```python", "```text", "## Why it is wrong", "## The repair"]
+    assert parts[-1] == "## What it could be confused with"
 
 
-@pytest.mark.parametrize("cause", CAUSES)
-def test_the_example_is_named_and_its_report_is_the_one_that_is_shown(cause, tmp_path, monkeypatch):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.stem)
+def test_the_report_that_is_shown_is_the_one_that_is_printed(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    report = run(cause)["report"]
-    assert report.findings[0].cause == cause
-    assert SHOWN.findall(page(cause)) == [f"{report}\n"]
+    report = report_of(document)
+    assert SHOWN.findall(document.read_text()) == [f"{report}\n"]
+    assert report.findings[0].cause == document.stem or document not in PAGES.values()
 
 
-@pytest.mark.parametrize("cause", CAUSES)
-def test_the_repair_is_right(cause, tmp_path, monkeypatch):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.stem)
+def test_all_of_the_code_runs(document, tmp_path, monkeypatch):
+    """A page's repair ends in an assertion."""
     monkeypatch.chdir(tmp_path)
-    run(cause, repaired=True)  # ends in an assertion
+    blocks = CODE.findall(document.read_text())
+    assert len(blocks) > 1
+    assert "assert diagnose(" in blocks[-1]
+    run(blocks, document.stem)
+
+
+def test_the_guide_lists_every_cause():
+    row = re.compile(r"^\| \[`(.*?)`\]\(causes/(.*?)\.md\) \| (.*) \|$", re.MULTILINE)
+    listed = row.findall((DOCS / "checking.md").read_text())
+    assert listed == [(cause, cause, mistake) for cause, mistake in CAUSES.items()]
 
 
 def write():
-    """Put the reports that are printed now into the pages."""
-    for file in sorted(PAGES.glob("*.md")):
+    """Put the reports that are printed now into the documents."""
+    for document in DOCUMENTS:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            report = run(file.stem)["report"]
-        file.write_text(SHOWN.sub(lambda _, report=report: f"```text\n{report}\n```", page(file.stem)))
+            shown = f"```text\n{report_of(document)}\n```"
+        document.write_text(SHOWN.sub(lambda _, shown=shown: shown, document.read_text()))
 
 
 if __name__ == "__main__":

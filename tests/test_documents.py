@@ -11,6 +11,9 @@ from chainrule.check import draw, gradcheck
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN_HERE = [
+    d for d in DOCUMENTS if d.parent.name != "causes" and d.name != "checking.md"
+]  # see test_check_documents.py
 
 
 def run(document):
@@ -32,7 +35,7 @@ def _registry_as_it_was():
 
 
 @pytest.mark.usefixtures("_registry_as_it_was")
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("document", RUN_HERE, ids=lambda d: d.name)
 def test_python_blocks_run(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(document)

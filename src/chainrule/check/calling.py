@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 import re
@@ -71,6 +72,7 @@ def _line_of(err: BaseException, code: Mapping[str, FunctionType]) -> str:
     return found
 
 
+@functools.cache
 def _is_library(file: str) -> bool:
     folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     return file.startswith((*folders, str(Path(__file__).parents[1]), "<frozen", "<__array_function__"))

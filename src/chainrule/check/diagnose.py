@@ -227,11 +227,20 @@ class _Diagnosis:
             own = [h for h in hits if name in h.names]
             if name in broken and not own:
                 findings[name] = broken[name]
-            elif name in saved and (not own or own[0].edit.cause == "unknown"):
+            elif name in saved and self._says_more(saved, known[name], own, name):
                 findings[name] = self._finding(probes, name, saved[name], [])
             else:
                 findings[name] = self._finding(probes, name, known[name], own)
         return findings
+
+    def _says_more(
+        self, saved: Mapping[str, Explanation], known: Explanation | None, hits: Sequence[_Hit], name: str
+    ) -> bool:
+        """Is another saved array a better account of this gradient than a changed line? If it mends more at once."""
+        if known is not None and known.firm:
+            return False
+        mended = sum(explanation is saved[name] for explanation in saved.values())
+        return all(h.edit.cause == "unknown" or len(h.names) < mended for h in hits)
 
     def _saved(
         self,
@@ -261,7 +270,11 @@ class _Diagnosis:
         first = next(transforms.whole(informed, name, expected), None)
         if first is not None or informed[0].found.get(name) is None:
             return first
-        return next(paths.terms(informed, name), None) or next(regions(informed, name), None)
+        for search in (paths.terms, regions, transforms.masked):
+            found = next(search(informed, name), None)
+            if found is not None:
+                return found
+        return None
 
     def _finding(self, probes: list[Probe], name: str, known: Explanation | None, hits: list[_Hit]) -> Finding:
         sizes = len({p.sizes for p in probes})

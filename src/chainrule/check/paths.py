@@ -33,13 +33,15 @@ def terms(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     if not _recorded(probes, name):
         return
     end = time.monotonic() + SECONDS
-    yield from _only_one_use(probes, name)
+    yield from _only_one_use(probes, name, 0, "first")
     for key in _keys(probes[0]):
         if time.monotonic() < end:
             yield from _fitted(probes, name, key)
+    yield from _only_one_use(probes, name, -1, "last")
     yield from _epsilons(probes, name)
     yield from _values(probes, name)
     yield from _operands(probes, name, end)
+    yield from _values_of_terms(probes, name, end)
 
 
 def pairs(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
@@ -63,20 +65,18 @@ def pairs(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
             return
 
 
-def _only_one_use(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+def _only_one_use(probes: Sequence[Probe], name: str, which: int, text: str) -> Iterator[Explanation]:
     """Of an input that the same line of a loop uses again and again, the contribution of one round alone."""
-    for which, text in ((0, "first"), (-1, "last")):
-        if all(p.matches(name, _one_use(p, name, which)) for p in probes):
-            tape = _tape(probes[0])
-            place = tape.nodes[_uses(tape, name)[0][0]].place
-            yield Explanation(
-                "overwrite",
-                f"yours is the contribution of the {text} use of {name} alone; forward uses it "
-                f"{len(_uses(tape, name))} times in `{place.text}`",
-                f"add the contributions up: += where = stands for the gradient of {name}",
-                f"forward, {place}",
-            )
-            return
+    if all(p.matches(name, _one_use(p, name, which)) for p in probes):
+        tape = _tape(probes[0])
+        uses = _uses(tape, name)
+        place = tape.nodes[uses[0][0]].place
+        yield Explanation(
+            "overwrite",
+            f"yours is the contribution of the {text} use of {name} alone; `{place.text}` uses it {len(uses)} times",
+            f"add the contributions up: += where = stands for the gradient of {name}",
+            f"forward, {place}",
+        )
 
 
 def _uses(tape: Tape, name: str) -> list[Edge]:
@@ -256,18 +256,22 @@ def _epsilons(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
                 wrong = any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True))
                 if wrong and all(p.matches(name, c) for p, c in zip(probes, candidates, strict=True)):
                     evidence = f"yours is the gradient with the epsilon of `{text.text}` {how}"
-                    yield Explanation("eps", evidence, "use the epsilon where forward does", f"forward, {text}")
+                    yield Explanation(
+                        "eps", evidence, "use the epsilon where forward does", f"forward, {text}", firm=True
+                    )
                     return
 
 
 def _with_other_epsilon(probe: Probe, tape: Tape, name: str, index: int) -> list[Any]:
-    """The gradient of the other forward; and the right one with a single value of the other forward in it."""
+    """The gradient of the other forward; and the right one, or one of its terms, with a single value of the other."""
     truth = probe.truth[name]
     candidates: list[Any] = [tape.gradients(probe.gy)[name]]
+    terms = [np.zeros_like(truth)] + [_without(probe, name, key) for key in _tape(probe).edges]
     for here, there in zip(_tape(probe).nodes[index:], tape.nodes[index:], strict=True):
         if _broadcasts(here.value.shape, truth.shape):
             for ratio in (here.value / there.value, there.value / here.value):
-                candidates.append(truth * ratio if np.all(np.isfinite(ratio)) else None)
+                for rest in terms if len(terms) <= PAIRS else terms[:1]:
+                    candidates.append(rest + (truth - rest) * ratio if np.all(np.isfinite(ratio)) else None)
     return candidates
 
 
@@ -342,6 +346,38 @@ def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:
         return probe.matches(name, change(probe.truth[name], nodes[index].value))
 
 
+def _values_of_terms(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explanation]:
+    """A value of the forward that one term of the gradient should have been multiplied with."""
+    tape = _tape(probes[0])
+    nodes = [i for i, n in enumerate(tape.nodes) if _broadcasts(n.value.shape, probes[0].truth[name].shape)]
+    for key in _keys(probes[0]):
+        if time.monotonic() > end or len(nodes) * len(tape.edges) > 2000:
+            return
+        if not _matters(probes[0], name, key):
+            continue
+        rest = [_without(p, name, key) for p in probes]
+        for index in nodes:
+            if all(_is_term_over(p, name, r, index) for p, r in zip(probes, rest, strict=True)):
+                label = tape.name(index)
+                yield Explanation(
+                    "parameter-missing",
+                    f"`{label}` is left out of the term through {_described(probes[0], key)}; the rest is right",
+                    f"multiply that term by {label}",
+                    _where(probes[0], key),
+                )
+                return
+
+
+def _is_term_over(probe: Probe, name: str, rest: np.ndarray, index: int) -> bool:
+    """Is the user's gradient ``rest + term / value``, where ``rest + term`` is the truth?"""
+    nodes = _tape(probe).nodes
+    if index >= len(nodes) or not _broadcasts(nodes[index].value.shape, rest.shape):
+        return False
+    with np.errstate(all="ignore"):
+        candidate = rest + (probe.truth[name] - rest) / nodes[index].value
+    return probe.matches(name, candidate)
+
+
 def _operands(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explanation]:
     """One operand of one operation left out of its derivative, or another array in its place."""
     tape = _tape(probes[0])
@@ -366,10 +402,10 @@ def _changed(
     candidates = []
     for p in probes:
         tape = _tape(p)
-        changes = {edge: make(tape, edge) for edge in tape.edges.get(key, [])}
-        if not changes or None in changes.values():
-            return None
         try:
+            changes = {edge: make(tape, edge) for edge in tape.edges.get(key, [])}
+            if not changes or None in changes.values():
+                return None
             with np.errstate(all="ignore"):
                 candidate = tape.gradients(p.gy, _only(changes))[name]
         except (ValueError, IndexError, TypeError):
@@ -411,7 +447,8 @@ def _alternatives(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge
         if not isinstance(x, int):
             continue
         for candidate, other_node in enumerate(tape.nodes):
-            if candidate != x and other_node.value.shape == np.shape(present):
+            fits = other_node.value.shape in (np.shape(present), node.value.shape if name == "mul" else None)
+            if candidate != x and fits:
                 output = " (the output for the input)" if candidate == index else ""
                 yield (
                     _with_operand(at, functools.partial(_value_of, candidate)),
@@ -485,7 +522,7 @@ def _with_operand(
         node = tape.nodes[index]
         values = tape.values(node)
         changed = other(tape, values[at])
-        if changed is None or changed.shape != np.shape(values[at]) or node.op is None:
+        if changed is None or node.op is None:
             return None
         values[at] = changed
         pullback = node.op.run(values, node.params)[1][place]

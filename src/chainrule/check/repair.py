@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import heapq
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,8 +66,8 @@ def edits(
 ) -> Iterator[Edit]:
     """Every one-place edit of a function that would undo a known mistake, simplest first.
 
-    Helper functions of the same module that it calls are edited too, after the function itself. A function whose
-    source cannot be read (a built-in, code typed at the prompt, a file changed since it was imported) has no edits.
+    Helper functions of the same module that it calls are edited too. A function whose source cannot be read (a
+    built-in, code typed at the prompt, a file changed since it was imported) has no edits.
 
     Args:
         function: a plain function, a method, a staticmethod or a closure.
@@ -84,11 +85,16 @@ def edits(
     source = _read(function) if function is not None else None
     if source is None:
         return
-    for edit in _edits_of(source, names, upstream, nested):
+    own = _edits_of(source, names, upstream, nested)
+    helpers = [_edits_of_helper(source.function, name, helper) for name, helper in _helpers(source, nested)]
+    for edit in heapq.merge(own, *helpers, key=lambda edit: edit.simplicity):
         yield rebind(edit)
-    for name, helper in _helpers(source, nested):
-        for edit in _edits_of(helper, None, None, False):
-            yield rebind(_with(edit, _calling(source.function, name, edit.function)))
+
+
+def _edits_of_helper(function: types.FunctionType, name: str, helper: _Source) -> Iterator[Edit]:
+    """The function calling an edited helper."""
+    for edit in _edits_of(helper, None, None, False):
+        yield _with(edit, _calling(function, name, edit.function))
 
 
 def _plain(function: Any) -> tuple[types.FunctionType | None, Callable[[Edit], Edit]]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.probes import Probe, Prober, copied, packed, quietly
-from chainrule.check.record import lifted
-from chainrule.check.transforms import Explanation
+from chainrule.check.record import Tape, lifted
+from chainrule.check.transforms import Explanation, operand
 
 TRIED = 1500  # runs of backward
 
@@ -44,17 +44,33 @@ def wrongly_saved(
         return
     runs = 0
     for slot, array in _slots(prober, screen):
-        for index, node in enumerate(screen.tape.nodes):
-            if node.value.shape != array.shape or np.array_equal(node.value, array) or runs > TRIED:
+        for which in _candidates(screen.tape):
+            other = _value(screen.tape, which)
+            if other is None or other.shape != array.shape or np.array_equal(other, array) or runs > TRIED:
                 continue
             runs += 1
-            names = mended(_with(prober, screen, slot, node.value), screen)
+            names = mended(_with(prober, screen, slot, other), screen)
             for p in probes:
-                if names and p is not screen and p.tape is not None and index < len(p.tape.nodes):
-                    names &= mended(_with(prober, p, slot, p.tape.nodes[index].value), p)
+                if names and p is not screen and p.tape is not None:
+                    names &= mended(_with(prober, p, slot, _value(p.tape, which)), p)
             if names:
-                yield _explained(slot, array, index, probes, screen), names
+                yield _explained(slot, array, which, screen.tape), names
                 return
+
+
+def _candidates(tape: Tape) -> list[tuple[int, int | None]]:
+    """Every array of the forward: a node's value (place None), or a constant array that it was given."""
+    found: list[tuple[int, int | None]] = [(i, None) for i in range(len(tape.nodes))]
+    for i, node in enumerate(tape.nodes):
+        found += [(i, place) for place, x in enumerate(node.inputs) if isinstance(x, np.ndarray) and x.ndim]
+    return found
+
+
+def _value(tape: Tape, which: tuple[int, int | None]) -> np.ndarray | None:
+    index, place = which
+    if index >= len(tape.nodes):
+        return None
+    return tape.nodes[index].value if place is None else tape.nodes[index].inputs[place]
 
 
 def _left_over(prober: Prober, probes: Sequence[Probe]) -> Explanation | None:
@@ -76,17 +92,10 @@ def _left_over(prober: Prober, probes: Sequence[Probe]) -> Explanation | None:
     return None
 
 
-def _explained(slot: Slot, array: np.ndarray, index: int, probes: Sequence[Probe], screen: Probe) -> Explanation:
-    assert screen.tape is not None
-    belongs = screen.tape.name(index)
-    earlier = [p for p in probes if p is not screen and p.tape and index < len(p.tape.nodes)]
-    if any(np.array_equal(p.tape.nodes[index].value, array) for p in earlier if p.tape):
-        return Explanation(
-            "stale",
-            f"backward uses `{belongs}` of an earlier call (in {slot.label}); with this call's it is right",
-            f"save `{belongs}` anew at every call",
-        )
-    holds = next((screen.tape.name(i) for i, n in enumerate(screen.tape.nodes) if np.array_equal(n.value, array)), "")
+def _explained(slot: Slot, array: np.ndarray, which: tuple[int, int | None], tape: Tape) -> Explanation:
+    index, place = which
+    belongs = tape.name(index) if place is None else operand(tape.nodes[index].place.text, place) or "another constant"
+    holds = next((tape.name(i) for i, n in enumerate(tape.nodes) if np.array_equal(n.value, array)), "")
     text = f"{slot.label} holds `{holds}`" if holds else f"{slot.label} holds another array"
     return Explanation(
         "wrong-saved",
@@ -95,8 +104,10 @@ def _explained(slot: Slot, array: np.ndarray, index: int, probes: Sequence[Probe
     )
 
 
-def _with(prober: Prober, probe: Probe, slot: Slot, value: np.ndarray) -> dict[str, Any]:
+def _with(prober: Prober, probe: Probe, slot: Slot, value: np.ndarray | None) -> dict[str, Any]:
     """The gradients when a saved array is replaced."""
+    if value is None:
+        return {}
     with quietly(prober.seed), lifted(prober.target):
         session = prober.target.start()
         session.forward(copied(probe.values))

@@ -14,7 +14,10 @@ MISTAKES = [
     ),
     Mistake("permuted", "x", "bto,od->btd", "bto,od->tbd"),
     Mistake(
-        "permuted", "x", 'np.einsum("bto,od->btd", g, weight)', 'np.einsum("bto,od->btd", g, weight).transpose(0, 2, 1)'
+        ("permuted", "transposed"),
+        "x",
+        'np.einsum("bto,od->btd", g, weight)',
+        'np.einsum("bto,od->btd", g, weight).transpose(0, 2, 1)',
     ),
     Mistake("permuted", "weight", 'np.einsum("bto,btd->od", g, x)', 'np.einsum("bto,btd->od", g, x)[:, ::-1]'),
     Mistake("upstream-ignored", "weight", "g, x)", "np.ones_like(g), x)"),
