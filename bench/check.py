@@ -2,10 +2,10 @@
 
     python -m bench.check [--json FILE] [--quick] [--seeds N] [RULE ...]
 
-Every rule and every mistake of `tests/planted` is diagnosed, and given to `torch.autograd.gradcheck` (slow mode, with its
+Every rule and every mistake of `tests/planted` is diagnosed, and given to `torch.autograd.gradcheck` (slow mode, its
 own tolerances) and to a relative error of centred differences as courses teach it (cs231n: h = 1e-5, threshold 1e-5).
 These two can only notice; they have no names for what they notice. Where they raise, on a gradient of another shape for
-example, they are counted as not able to judge. Each call of theirs starts the code afresh.
+example, that is counted apart. Each call of theirs starts the code afresh.
 """
 
 import argparse
@@ -31,6 +31,7 @@ import planted
 import torch
 from planted import ops as planted_ops
 from planted.validity import draw
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
@@ -42,26 +43,27 @@ from chainrule.engine import OPS
 
 H = THRESHOLD = 1e-5
 QUICK = 10  # --quick takes every tenth mistake
+OF_OP = "ops."  # before the name of an op: some rules have the same name
 SAMPLE = 60  # mistakes whose verdict is compared over seeds
 
 
 # ------------------------------------------------------------------------------------------------------- the checkers
 
 
+@functools.cache
 def cases(name):
     """The rule or op of this name, and the mistakes planted in it: triples (load, rule, mistake or None)."""
-    if name in OPS:
-        rules = [rule for rule in planted_ops.op_rules() if rule.op.name == name]
-        pairs = [(rule, None) for rule in rules] + list(planted_ops.op_mistakes(OPS[name]))
-        return [(planted_ops.load, rule, mistake) for rule, mistake in pairs]
+    if name.startswith(OF_OP):
+        op = OPS[name.removeprefix(OF_OP)]
+        right = [(rule, None) for rule in planted_ops.op_rules() if rule.op is op]
+        return [(planted_ops.load, *pair) for pair in [*right, *planted_ops.op_mistakes(op)]]
     rule = next(rule for rule in planted.rules() if rule.name == name)
-    mistakes = [None, *(mistake for _, mistake in planted.planted_mistakes(rule))]
-    return [(planted.load, rule, mistake) for mistake in mistakes]
+    return [(planted.load, *pair) for pair in [(rule, None), *planted.planted_mistakes(rule)]]
 
 
 def names():
     """Every rule's name and every op's."""
-    return [rule.name for rule in planted.rules()] + list(OPS)
+    return [rule.name for rule in planted.rules()] + [OF_OP + name for name in OPS]
 
 
 def judged(name, stride):
@@ -71,10 +73,10 @@ def judged(name, stride):
     right = [case for case in every if case[2] is None]
     wrong = [case for case in every if case[2] is not None]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-        return [_judged(*case, folder) for case in right + wrong[::stride]]
+        return [_judged(folder, *case) for case in right + wrong[::stride]]
 
 
-def _judged(load, rule, mistake, folder):
+def _judged(folder, load, rule, mistake):
     start = time.perf_counter()
     report = diagnose(load(rule, mistake, folder=folder), rule.inputs, shapes=rule.shapes, wrt=rule.wrt)
     seconds = time.perf_counter() - start
@@ -120,13 +122,13 @@ def torch_says(subject, fast_mode=False):
         def forward(ctx, *tensors):
             ctx.save_for_backward(*tensors)
             y = subject.forward(_values(subject, tensors))
-            return tuple(map(torch.as_tensor, y)) if isinstance(y, tuple) else torch.as_tensor(y)
+            return tuple(map(_tensor, y)) if isinstance(y, tuple) else _tensor(y)
 
         @staticmethod
         def backward(ctx, *gy):
             gy = tuple(each.numpy() for each in gy)
             found = subject.backward(_values(subject, ctx.saved_tensors), gy if len(gy) > 1 else gy[0])
-            return tuple(None if found.get(k) is None else torch.as_tensor(found[k]) for k in subject.wrt)
+            return tuple(None if found.get(k) is None else _tensor(found[k]) for k in subject.wrt)
 
     tensors = [torch.tensor(subject.values[name], requires_grad=True) for name in subject.wrt]
     try:
@@ -136,6 +138,10 @@ def torch_says(subject, fast_mode=False):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "passes"
+
+
+def _tensor(x):
+    return torch.as_tensor(np.array(x, order="C"))  # torch takes no negative strides
 
 
 def _values(subject, tensors):
@@ -149,10 +155,10 @@ def differences_say(subject):
         y = subject.forward(values)
         gy = _upstream(y)
         found = subject.backward(values, gy)
-        error = max(relative_error(found.get(k), numeric_gradient(subject, values, k, gy)) for k in subject.wrt)
+        largest = max(relative_error(found.get(k), numeric_gradient(subject, values, k, gy)) for k in subject.wrt)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return "passes" if error <= THRESHOLD else "notices"
+    return "passes" if largest <= THRESHOLD else "notices"
 
 
 def _upstream(y):
@@ -202,8 +208,8 @@ def show(console, rows):
     """The tables of a benchmark's rows."""
     right = [row for row in rows if not row["planted"]]
     wrong = [row for row in rows if row["planted"]]
-    table = Table("cause", title="planted mistakes")
-    for heading in ("planted", "named", "%", "torch\nnotices", "\nraises", "rel. error\nnotices", "\nraises"):
+    table = Table("\ncause", title="planted mistakes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("\nplanted", "\nnamed", "\n%", "torch\nnotices", "\nraises", "rel.err.\nnotices", "\nraises"):
         table.add_column(heading, justify="right")
     causes = Counter(row["planted"][0] for row in wrong)
     for cause in sorted(causes, key=list(CAUSES).index):
@@ -211,9 +217,7 @@ def show(console, rows):
     table.add_section()
     table.add_row("all", *_counts(wrong), style="bold")
     console.print(table)
-    console.print(
-        "named: the first cause that is said is the planted one. The two on the right only notice that something differs."
-    )
+    console.print("named: the planted cause is the first that is said. The two on the right can only notice.")
 
     passed = [row for row in wrong if row["status"] == "correct"]
     accused = [row for row in right if row["status"] != "correct"]
@@ -262,7 +266,7 @@ def _short(verdict):
 def verdicts(name, place, seeds):
     """Status and first cause for every seed, of the case at this place among those of the rule."""
     load, rule, mistake = cases(name)[place]
-    found = Counter()
+    found = Counter[tuple]()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         for seed in range(seeds):
             report = diagnose(

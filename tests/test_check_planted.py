@@ -28,8 +28,8 @@ COURSEWORK = {
     "vu-2021, matmul",
     "vu-2023, bias",
 }
-# Three others are not. A loss that stays at ln 10, and an update without its minus sign, belong to training: no backward
-# pass is wrong there. The derivative 1 of ReLU at 0 is a convention, and the rule `relu_at_zero` has it.
+# Three others are not: a loss that stays at ln 10 and an update without its minus sign belong to training, which has no
+# backward pass of its own; the derivative 1 of ReLU at 0 is a convention, that of the right rule `relu_at_zero`.
 
 
 def diagnosed(folder, load, rule, mistake, seed=0):
@@ -58,7 +58,7 @@ def test_the_suite_is_large_enough():
     assert len(OPS) >= 61
     assert len(of_rules) >= 400
     assert len(of_ops) >= 200
-    assert {op.name for _, rule, _ in of_ops for op in [rule.op]} == set(OPS)
+    assert {rule.op.name for _, rule, _ in of_ops} == set(OPS)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -127,7 +127,7 @@ def test_every_mistake_of_the_write_ups_is_named(place, tmp_path):
 @pytest.mark.parametrize("planted", [False, True], ids=["right", "wrong"])
 def test_the_verdict_is_the_same_for_a_hundred_seeds(name, planted, tmp_path):
     rule, first = next(planted_mistakes(RULES[name]))
-    seen = Counter()
+    seen = Counter[tuple]()
     for seed in range(100):
         report = diagnosed(tmp_path, load, rule, first if planted else None, seed)
         seen[report.status, report.findings[0].cause] += 1

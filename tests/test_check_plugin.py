@@ -63,7 +63,9 @@ def test_the_fixture_shows_no_line_of_its_own(tmp_path):
         def test_layer(gradcheck):
             gradcheck((forward, wrong), shapes="n d, d m")
     """)
-    assert "plugin.py" not in run_pytest(tmp_path, LINEAR + test).stdout
+    done = run_pytest(tmp_path, LINEAR + test)
+    assert done.returncode == 1
+    assert "plugin.py" not in done.stdout
 
 
 def test_inconclusive_is_no_pass(tmp_path):

@@ -42,8 +42,8 @@ class OpRule:
 
     @property
     def name(self) -> str:
-        """The op's name, with the sample's number."""
-        return f"{self.op.name}[{self.op.samples.index(self.sample)}]"
+        """`ops.`, the op's name, and the sample's number."""
+        return f"ops.{self.op.name}[{next(i for i, each in enumerate(self.op.samples) if each is self.sample)}]"
 
     def inputs(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Inputs in the op's order."""
@@ -103,14 +103,17 @@ def load(rule: OpRule, mistake: Mistake | None = None, *, folder: Path | str) ->
 
 def _made(op: Op, text: str, file: str) -> Any:
     """The function that this source defines, among the names of the op's module; the op keeps its own name there."""
-    names, made = {**op.rule.__globals__, "__name__": f"planted_{op.name}"}, {}
+    names = {**op.rule.__globals__, "__name__": f"planted_{op.name}"}
+    made: dict[str, Any] = {}
     exec(compile(text, file, "exec"), names, made)
     return made[op.name]
 
 
 # ------------------------------------------------------------------------------------- edits that fit every pullback
 
-ANYWHERE = [  # {g} is the expression that the pullback returns
+Kind = tuple[str | tuple[str, ...], str]  # a cause, and what a pullback returns by that mistake
+
+ANYWHERE: list[Kind] = [  # {g} is the expression that the pullback returns
     ("sign", "-({g})"),
     ("factor", "2 * ({g})"),
     ("factor", "({g}) / 2"),
@@ -122,10 +125,10 @@ ANYWHERE = [  # {g} is the expression that the pullback returns
     ("dtype", "({g}).astype(np.float32)"),
     ("dtype", "({g}).astype(np.float16)"),
 ]
-OF_A_MATRIX = [("transposed", "({g}).T"), ("permuted", "({g})[::-1]")]
-OF_A_BATCH = [("batch-mean-twice", "({g}) / len(gy)")]
-ELEMENT_BY_ELEMENT = [(("mask", "parameter-missing"), "({g}) * (x > 0)")]
-SUMMED = [  # {summed} is what is summed over the axes that broadcasting added
+OF_A_MATRIX: list[Kind] = [("transposed", "({g}).T"), ("permuted", "({g})[::-1]")]
+OF_A_BATCH: list[Kind] = [("batch-mean-twice", "({g}) / len(gy)")]
+ELEMENT_BY_ELEMENT: list[Kind] = [(("mask", "parameter-missing"), "({g}) * (x > 0)")]
+SUMMED: list[Kind] = [  # {summed} is what is summed over the axes that broadcasting added
     ("missing-sum", "{summed}"),
     (("mean-for-sum", "batch-mean-twice"), "({summed}).mean(0)"),
     ("mean-for-sum", "({summed}).mean(1, keepdims=True)"),
@@ -154,11 +157,21 @@ class Pullback(NamedTuple):
 def _pullbacks(op: Op) -> Iterator[Pullback]:
     text = source(op)
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.Lambda) and [arg.arg for arg in node.args.args] == ["gy"]:
-            returned = node.body if isinstance(node, ast.Lambda) else node.body[-1].value
-            gradient = f"{op.inputs[0]}[0]" if op.variadic else node.name.removeprefix("g")
-            whole, part = ast.get_source_segment(text, node), ast.get_source_segment(text, returned)
-            yield Pullback(whole, node.col_offset, part, gradient)
+        match node:
+            case ast.Lambda(args=ast.arguments(args=[ast.arg("gy")]), body=returned):
+                gradient = f"{op.inputs[0]}[0]"  # only rules for any number of inputs have lambdas
+            case ast.FunctionDef(name, ast.arguments(args=[ast.arg("gy")]), [*_, ast.Return(ast.expr() as returned)]):
+                gradient = f"{op.inputs[0]}[0]" if op.variadic else name.removeprefix("g")
+            case _:
+                continue
+        yield Pullback(_segment(text, node), node.col_offset, _segment(text, returned), gradient)
+
+
+def _segment(text: str, node: ast.AST) -> str:
+    """A node's source."""
+    found = ast.get_source_segment(text, node)
+    assert found is not None
+    return found
 
 
 def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
@@ -166,7 +179,6 @@ def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
     first = OpRule(op, op.samples[0])
     y, gradients = _run(first, op.rule, seed=0)
     x = first.inputs(np.random.default_rng(0))[0]
-    call = ast.parse(pullback.returned, mode="eval").body
     kinds = list(ANYWHERE)
     if np.ndim(gradients[pullback.gradient]) == 2:
         kinds += OF_A_MATRIX
@@ -175,9 +187,10 @@ def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
     if op.signature.text == "... -> ...":
         kinds += ELEMENT_BY_ELEMENT
     summed = ""
-    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "sum_to":
-        kinds += SUMMED
-        summed = ast.get_source_segment(pullback.returned, call.args[0])
+    match ast.parse(pullback.returned, mode="eval").body:
+        case ast.Call(ast.Name("sum_to"), [first_argument, _]):
+            kinds += SUMMED
+            summed = _segment(pullback.returned, first_argument)
     for cause, new in kinds:
         edited = pullback.returning(new.format(g=pullback.returned, summed=summed))
         yield Mistake(cause, pullback.gradient, pullback.text, edited)
@@ -192,16 +205,17 @@ def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
 
 def _swapped(op: Op) -> Iterator[Mistake]:
     """The pullbacks returned in the wrong order."""
-    returned = ast.parse(source(op)).body[0].body[-1].value.elts[1]
-    old = ast.get_source_segment(source(op), returned)
-    if op.variadic:
-        yield Mistake("order-swapped", f"{op.inputs[0]}[0]", f"return y, {old}", f"return y, {old}[::-1]")
-        return
-    names = [part.id for part in returned.elts if isinstance(part, ast.Name)]
-    if len(names) > 1:
-        a, b = names[:2]
-        cause = ("order-swapped", "sign") if op.name.endswith("_loss") else "order-swapped"  # gtarget is -gx there
-        yield Mistake(cause, a.removeprefix("g"), old, old.replace(f"{a}, {b}", f"{b}, {a}"))
+    text = source(op)
+    match ast.parse(text).body:
+        case [ast.FunctionDef(body=[*_, ast.Return(ast.Tuple([_, ast.Tuple(parts) as returned]))])]:
+            names = [part.id for part in parts if isinstance(part, ast.Name)]
+            if len(names) > 1:
+                old, a, b = _segment(text, returned), *names[:2]
+                cause = ("order-swapped", "sign") if op.name.endswith("_loss") else "order-swapped"  # gtarget is -gx
+                yield Mistake(cause, a.removeprefix("g"), old, old.replace(f"{a}, {b}", f"{b}, {a}"))
+        case [ast.FunctionDef(body=[*_, ast.Return(ast.Tuple([_, ast.Call() as returned]))])]:
+            old = "return y, " + _segment(text, returned)
+            yield Mistake("order-swapped", f"{op.inputs[0]}[0]", old, f"{old}[::-1]")
 
 
 def _edits(op: Op) -> Iterator[Mistake]:

@@ -16,8 +16,10 @@ from chainrule.check.target import Target, Unusable
 def misbehaviour(prober: Prober, probes: Sequence[Probe], expected: Sequence[str]) -> Iterator[Finding]:
     """A finding for each thing that the code does beside computing."""
     yield from _in_place(prober, probes[0])
-    yield from _nondeterministic(prober.target, probes[0])
-    yield from _memory(prober, probes, expected)
+    random = list(_nondeterministic(prober.target, probes[0]))
+    yield from random
+    if not random:
+        yield from _memory(prober, probes[0], expected)
     yield from _narrow(prober.target, probes[0], expected)
 
 
@@ -100,10 +102,9 @@ def _equal(a: Any, b: Any) -> bool:
     )
 
 
-def _memory(prober: Prober, probes: Sequence[Probe], expected: Sequence[str]) -> Iterator[Finding]:
+def _memory(prober: Prober, first: Probe, expected: Sequence[str]) -> Iterator[Finding]:
     """The same object used for two calls in a row, against a fresh one: what is left over from the first?"""
-    first = probes[0]
-    later = next((p for p in probes[1:] if p.sizes == first.sizes and p is not first), None)
+    later = _later(prober, first)
     if later is None:
         return
     with quietly(prober.seed), lifted(prober.target):
@@ -142,6 +143,20 @@ def _memory(prober: Prober, probes: Sequence[Probe], expected: Sequence[str]) ->
         else:
             yield _stale(name, later, first, again)
     yield from _overwritten(prober.target, kept)
+
+
+def _later(prober: Prober, first: Probe) -> Probe | None:
+    """The same examples in the opposite order, where forward has examples along the first axis."""
+    batch = next((x.shape[0] for x in first.values.values() if isinstance(x, np.ndarray) and x.ndim), 0)
+    values = {
+        name: x[::-1].copy() if isinstance(x, np.ndarray) and x.ndim and x.shape[0] == batch else x
+        for name, x in first.values.items()
+    }
+    try:
+        later = prober.probe(values, np.random.default_rng(prober.seed))
+    except Unusable:
+        return None
+    return later if later.failure is None else None
 
 
 def _tolerance(probe: Probe, name: str, g: Any) -> float:

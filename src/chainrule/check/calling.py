@@ -333,6 +333,10 @@ class Protocol:
             raise Unusable(
                 "backward", "backward takes no gradient coming in, and the output is not a single number", self.where
             )
+        if len(self.roles) == 1 and np.ndim(gy) == 0:
+            name = next(iter(self.roles))
+            if name in given and np.ndim(given[name]) > 0:
+                self.roles[name] = "input"  # a loss of one input: its backward is not given gy, which is a number
         incoming = list(gy) if isinstance(gy, tuple) and len(self.names("gy")) == len(gy) else [gy]
         saved = list(saved) or self._unsaved(y, given)
         values = []

@@ -91,7 +91,7 @@ class GradientError(AssertionError):
     """
 
     def __init__(self, report: GradReport):
-        super().__init__(f"\n{report}")
+        super().__init__(str(report))
         self.report = report
 
 
@@ -157,17 +157,19 @@ class _Diagnosis:
         causes = self._causes(best, wrong, expected) if wrong else {}
         if wrong and best is not probes and all(f.cause == "unknown" for f in causes.values()):
             causes = self._causes(probes, self._wrong(probes, expected), expected) | {}
-        findings = list(behaviour)
+        findings = [f for f in behaviour if f.cause != "dtype"]
         for name in expected:
             if name in causes:
                 if not (name in explained and causes[name].cause in ("unknown", explained[name].cause)):
                     findings.append(causes[name])
             elif name not in explained:
                 findings.append(self._right(name, best))
-        return findings
+        return findings + [f for f in behaviour if f.cause == "dtype"]
 
     def _failing(self, probes: list[Probe], failure: Unusable) -> list[Finding]:
         """Backward raises; an edit after which it runs and is right names the mistake."""
+        if failure.error is None:  # it ran; what it returned cannot be matched with the inputs
+            return [_unusable(failure)]
         expected = self._expected(probes[0])
         hits = self._repairs(probes, expected, expected, dict.fromkeys(expected), {})
         hit = self._chosen(None, hits)
@@ -256,21 +258,22 @@ class _Diagnosis:
         def mended(found: dict[str, Any], probe: Probe) -> frozenset[str]:
             return _mended(found, probe, wrong, expected)
 
+        found = list(wrongly_saved(self.prober, [p for p in probes if p.tape], mended))
         explained: dict[str, Explanation] = {}
-        for explanation, names in wrongly_saved(self.prober, [p for p in probes if p.tape], mended):
+        for explanation, names in sorted(found, key=lambda pair: -len(pair[1])):
             for name in names:
                 explained.setdefault(name, explanation)
         return explained
 
     def _transformed(self, probes: list[Probe], name: str, expected: Sequence[str]) -> Explanation | None:
         """The simplest mistake in the numbers that reproduces them."""
-        informed = [p for p in probes if p.informs(name) and name in p.truth]
+        informed = [p for p in probes if p.informs(name) and name in p.truth]  # not those known along directions only
         if not informed:
             return None
         first = next(transforms.whole(informed, name, expected), None)
         if first is not None or informed[0].found.get(name) is None:
             return first
-        for search in (paths.terms, regions, transforms.masked):
+        for search in (paths.terms, regions, paths.operands, transforms.masked):
             found = next(search(informed, name), None)
             if found is not None:
                 return found
@@ -303,7 +306,7 @@ class _Diagnosis:
         """The repair that says the same as the numbers, or else the simplest."""
         if not hits:
             return None
-        same = [h for h in hits if known is not None and h.edit.cause == known.cause]
+        same = [h for h in hits if known is not None and known.firm and h.edit.cause == known.cause]
         return (same or sorted(hits, key=lambda h: (-len(h.names), h.edit.simplicity)))[0]
 
     # repairs
@@ -343,7 +346,10 @@ class _Diagnosis:
 
         def covered(name: str) -> bool:
             explanation = known[name]
-            return any(name in h.names and (explanation is None or h.edit.cause == explanation.cause) for h in hits)
+            own = [h for h in hits if name in h.names]
+            if explanation is not None and explanation.firm:
+                own = [h for h in own if h.edit.cause == explanation.cause]
+            return bool(own)
 
         return all(covered(name) for name in wrong)
 
@@ -371,6 +377,8 @@ def _sharper(known: Explanation | None, cause: str) -> str:
         return cause
     averages = {"batch-mean-twice", "mean-for-sum"}
     if known.firm or cause == "unknown" or (known.cause in averages and cause not in averages):
+        return known.cause
+    if known.cause == "factor" and cause == "parameter-missing" and "yours = " in known.evidence[:7]:
         return known.cause
     if known.cause in ("missing", "mask", "shifted", "permuted") and cause in ("path-dropped", "factor", "sign"):
         return known.cause

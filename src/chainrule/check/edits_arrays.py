@@ -9,7 +9,19 @@ from collections.abc import Iterator
 from chainrule.check.edits import Change, change, index, is_operator, mentions, method, number, quote, read
 from chainrule.check.places import Place, array_of, called, is_mask, is_method, is_size, text
 
-AXES: tuple[str, ...] = ("0", "-1", "1", "(0, 1)", "(0, 2, 3)", "(2, 3)", "(1, 2)", "(1, 2, 3)", "(0, 2)", "")
+AXES: tuple[str, ...] = (
+    "0",
+    "-1",
+    "1",
+    "(0, 1)",
+    "(0, 2, 3)",
+    "(2, 3)",
+    "(1, 2)",
+    "(1, 2, 3)",
+    "(0, 2)",
+    "(2, 3, 4)",
+    "",
+)
 
 
 def _reductions(place: Place) -> Iterator[Change]:

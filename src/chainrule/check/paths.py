@@ -39,6 +39,13 @@ def terms(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
             yield from _fitted(probes, name, key)
     yield from _only_one_use(probes, name, -1, "last")
     yield from _epsilons(probes, name)
+
+
+def operands(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+    """The mistakes in one operand of one operation: left out, or another array in its place."""
+    if not _recorded(probes, name):
+        return
+    end = time.monotonic() + SECONDS
     yield from _values(probes, name)
     yield from _operands(probes, name, end)
     yield from _values_of_terms(probes, name, end)
@@ -243,7 +250,7 @@ def _epsilons(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     """The truth of a forward in which a small constant is left out, or added after the root instead of under it."""
     for index, place in _small_constants(_tape(probes[0])):
         text = _tape(probes[0]).nodes[index].place
-        for how, change in (("left out", _left_out), ("added after the root", _after_root)):
+        for how, change in (("left out", _without_epsilon), ("added after the root", _after_root)):
             try:
                 with np.errstate(all="ignore"):
                     tapes = [change(_tape(p), index, place) for p in probes]
@@ -290,7 +297,7 @@ def _small_constants(tape: Tape) -> Iterator[tuple[int, int]]:
                     yield index, place
 
 
-def _left_out(tape: Tape, index: int, place: int) -> Tape | None:
+def _without_epsilon(tape: Tape, index: int, place: int) -> Tape | None:
     return tape.replayed({index: {place: np.zeros(())}}) if _tape_node(tape, index) == "add" else None
 
 
@@ -356,25 +363,25 @@ def _values_of_terms(probes: Sequence[Probe], name: str, end: float) -> Iterator
         if not _matters(probes[0], name, key):
             continue
         rest = [_without(p, name, key) for p in probes]
-        for index in nodes:
-            if all(_is_term_over(p, name, r, index) for p, r in zip(probes, rest, strict=True)):
+        for index, (verb, change) in itertools.product(nodes, (("multiply", np.divide), ("divide", np.multiply))):
+            if all(_is_term_changed(p, name, r, index, change) for p, r in zip(probes, rest, strict=True)):
                 label = tape.name(index)
                 yield Explanation(
                     "parameter-missing",
                     f"`{label}` is left out of the term through {_described(probes[0], key)}; the rest is right",
-                    f"multiply that term by {label}",
+                    f"{verb} that term by {label}",
                     _where(probes[0], key),
                 )
                 return
 
 
-def _is_term_over(probe: Probe, name: str, rest: np.ndarray, index: int) -> bool:
-    """Is the user's gradient ``rest + term / value``, where ``rest + term`` is the truth?"""
+def _is_term_changed(probe: Probe, name: str, rest: np.ndarray, index: int, change: Callable) -> bool:
+    """Is the user's gradient ``rest + change(term, value)``, where ``rest + term`` is the truth?"""
     nodes = _tape(probe).nodes
     if index >= len(nodes) or not _broadcasts(nodes[index].value.shape, rest.shape):
         return False
     with np.errstate(all="ignore"):
-        candidate = rest + (probe.truth[name] - rest) / nodes[index].value
+        candidate = rest + change(probe.truth[name] - rest, nodes[index].value)
     return probe.matches(name, candidate)
 
 
@@ -388,7 +395,8 @@ def _operands(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explan
         node = tape.nodes[edges[0][0]]
         if node.op is None or not _matters(probes[0], name, key):
             continue
-        for make, explanation in _rearranged(tape, edges[0]) if long else _alternatives(tape, edges[0]):
+        others = _rearranged(tape, edges[0]) if long else _alternatives(tape, edges[0])
+        for make, explanation in itertools.chain(_left_out_derivative(tape, edges[0]), others):
             candidates = _changed(probes, name, key, make)
             if candidates is not None and any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True)):
                 explanation.where = _where(probes[0], key)
@@ -459,6 +467,21 @@ def _alternatives(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge
                         f"use {tape.name(x)}",
                     ),
                 )
+
+
+def _left_out_derivative(tape: Tape, edge: Edge) -> Iterator[tuple[Callable[[Tape, Edge], Change | None], Explanation]]:
+    """The whole derivative of an operation left out, where its output has the shape of its input."""
+    index, place = edge
+    node = tape.nodes[index]
+    if node.value.shape != tape.values(node)[place].shape or (node.op is not None and node.op.linear):
+        return
+    text = f"`{node.place.text}`"
+    changes: tuple[tuple[str, str, Change], ...] = (
+        ("parameter-missing", f"the derivative of {text} is left out: yours passes gy on as it is", lambda gy, g: gy),
+        ("upstream-twice", f"the derivative of {text} is multiplied by gy twice", lambda gy, g: g * gy),
+    )
+    for cause, evidence, change in changes:
+        yield (lambda tape, edge, change=change: change), Explanation(cause, evidence, f"use the derivative of {text}")  # type: ignore[misc]
 
 
 def _value_of(candidate: int, tape: Tape, present: np.ndarray) -> np.ndarray | None:

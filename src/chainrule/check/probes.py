@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from chainrule.check.truth import numeric_gradient
 
 EXACT = 1e-7  # relative difference that rounding in float64 may make, with room; the truth itself is good to 1e-10
 ENTRIES = 4000  # so many partial derivatives are taken one by one where the forward cannot be recorded
+LOOKED_AT = 12  # entries that differ are looked at for kinks first; all others only if there is one among them
 ONE_SIDED = 1e-6  # the step of one-sided differences, which tell a kink
+SECONDS = 3.0  # or so long at most; otherwise along a few random directions
 DIRECTIONS = 3  # random directions along which a recorded truth is compared with differences of the forward
 
 
@@ -33,6 +36,7 @@ class Probe:
         found: the user's gradients; None where none was returned.
         truth: what they must be.
         error: how far the truth may be off, by name.
+        slopes: of a gradient that is too large for one difference an entry: random directions, and the slopes there.
         blind: entries that lie on a kink, where no gradient is the only right one: they are not compared.
         tape: the recorded forward; None where it cannot be recorded.
         single: does forward return one array, not a tuple?
@@ -45,6 +49,7 @@ class Probe:
     found: dict[str, Any]
     truth: dict[str, np.ndarray] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)
+    slopes: dict[str, list[tuple[np.ndarray, float, float]]] = field(default_factory=dict)
     blind: dict[str, np.ndarray] = field(default_factory=dict)
     tape: Tape | None = None
     single: bool = True
@@ -69,20 +74,33 @@ class Probe:
 
     def tolerance(self, name: str) -> float:
         """A difference of this size or less is none."""
-        truth = self.truth[name]
-        size = float(np.max(np.abs(truth), initial=0))
+        size = float(np.max(np.abs(self.truth.get(name, 0)), initial=0))
         incoming = max((float(np.max(np.abs(g), initial=0)) for g in self.gy), default=0)
         return EXACT * size + 1e-12 * max(1.0, incoming) + 4 * self.error.get(name, 0.0)
 
     def informs(self, name: str) -> bool:
         """Is the truth known here well enough to judge by?"""
         size = float(np.max(np.abs(self.truth.get(name, 0)), initial=0))
+        if name in self.slopes:
+            return True
         hidden = name in self.blind and bool(self.blind[name].all())
         return name in self.truth and not hidden and self.error.get(name, 0.0) <= 1e-4 * max(size, 1e-3)
 
     def right(self, name: str, found: Any) -> bool:
         """Is this the gradient of ``name``?"""
+        if name in self.slopes:
+            return self._right_along(name, found)
         return self.same(found, self.truth[name], self.tolerance(name), name)
+
+    def _right_along(self, name: str, found: Any) -> bool:
+        """Does it give the slopes along the random directions?"""
+        found = np.asarray(found)
+        if found.shape != np.shape(self.values[name]) or found.dtype.kind not in "fiub":
+            return False
+        return all(
+            abs(float(np.sum(found * v)) - slope) <= 1e-6 * float(np.linalg.norm(found)) + 10 * error + 1e-9
+            for v, slope, error in self.slopes[name]
+        )
 
     def same(self, a: Any, b: Any, tolerance: float, name: str = "") -> bool:
         """Two arrays of the same shape, equal within the tolerance, apart from the entries of ``name`` on a kink."""
@@ -154,6 +172,8 @@ class Prober:
             ):
                 probe.tape = tape
                 probe.truth.update(truth)
+                for name in names:
+                    self._note_kinks(probe, name)
                 return
         for name in names:
             probe.blind.pop(name, None)
@@ -180,6 +200,20 @@ class Prober:
             differs[j] = not abs(slope.value - gradient[j]) <= 1e-6 * (1 + abs(gradient[j])) + 10 * float(slope.error)
         probe.blind[name] = self._kinks(probe, name, differs)
         return bool(np.all(probe.blind[name] | ~differs))
+
+    def _note_kinks(self, probe: Probe, name: str) -> None:
+        """Where the user's gradient differs from the truth, is it at kinks? There both may be right."""
+        found, truth = probe.found.get(name), probe.truth[name]
+        if found is None or found.shape != truth.shape or found.dtype.kind not in "fiub":
+            return
+        differs = ~(np.abs(found - truth) <= np.maximum(1e-6 * (1 + np.abs(truth)), probe.tolerance(name)))
+        first = np.zeros(truth.shape, bool)
+        first.flat[np.flatnonzero(differs)[:LOOKED_AT]] = True
+        kinks = self._kinks(probe, name, first)
+        if kinks.any() and differs.sum() <= ENTRIES // 10:
+            kinks = self._kinks(probe, name, differs)
+        if kinks.any():
+            probe.blind[name] = kinks | probe.blind.get(name, False)
 
     def _kinks(self, probe: Probe, name: str, among: np.ndarray) -> np.ndarray:
         """Which of these entries lie on a kink?"""
@@ -228,15 +262,17 @@ class Prober:
     def numeric(self, probe: Probe, name: str) -> None:
         """The truth of one gradient from values of the forward alone."""
         x = probe.values[name]
-        if x.size > ENTRIES:
+        start = time.perf_counter()
+        self.loss(probe, name, x)
+        if x.size > ENTRIES or x.size * 14 * (time.perf_counter() - start) > SECONDS:
+            rng = np.random.default_rng(self.seed)
+            for v in (rng.standard_normal(x.shape) for _ in range(2 * DIRECTIONS)):
+                slope = self.slope(probe, name, v)
+                probe.slopes.setdefault(name, []).append((v, float(slope.value), float(slope.error)))
             return
         truth = numeric_gradient(lambda x: self.loss(probe, name, x), x, step=1e-3)
         probe.truth[name] = truth.value
-        found = probe.found.get(name)
-        if found is not None and found.shape == x.shape and found.dtype.kind == "f":
-            differs = np.abs(found - truth.value) > 1e-6 * (1 + np.abs(truth.value))
-            if differs.sum() <= ENTRIES // 10:
-                probe.blind[name] = self._kinks(probe, name, differs)
+        self._note_kinks(probe, name)
         seen = ~probe.blind.get(name, np.zeros(x.shape, bool))
         probe.error[name] = float(np.max(truth.error[seen], initial=0))
 

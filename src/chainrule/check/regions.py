@@ -42,16 +42,36 @@ ELEMENTWISE: tuple[tuple[str, str, Vjp], ...] = (
     ("parameter-missing", "gy itself: the derivative is left out", lambda J, g, u, v: g),
     ("upstream-ignored", "the derivative without gy", lambda J, g, u, v: _diagonal(J, g)),
     ("upstream-twice", "gy^2 x the derivative", lambda J, g, u, v: _diagonal(J, g) * g * g),
+)
+# For one whose derivative is v (1 - v), 1 - v^2, or 0 and 1.
+SIGMOID: tuple[tuple[str, str, Vjp], ...] = (
     ("wrong-saved", "u (1 - u), the input where the output belongs", lambda J, g, u, v: g * u * (1 - u)),
-    ("wrong-saved", "1 - u^2, the input where the output belongs", lambda J, g, u, v: g * (1 - u**2)),
-    ("sign", "1 + v^2", lambda J, g, u, v: g * (1 + v**2)),
     ("sign", "v (1 + v)", lambda J, g, u, v: g * v * (1 + v)),
     ("parameter-missing", "1 - v: the factor v is left out", lambda J, g, u, v: g * (1 - v)),
     ("parameter-missing", "v: the factor 1 - v is left out", lambda J, g, u, v: g * v),
-    ("parameter-missing", "1 - v, where v is squared", lambda J, g, u, v: g * (1 - np.abs(v))),
+)
+TANH: tuple[tuple[str, str, Vjp], ...] = (
+    ("wrong-saved", "1 - u^2, the input where the output belongs", lambda J, g, u, v: g * (1 - u**2)),
+    ("sign", "1 + v^2", lambda J, g, u, v: g * (1 + v**2)),
+    ("parameter-missing", "1 - v, where v is squared", lambda J, g, u, v: g * (1 - v)),
+)
+STEP: tuple[tuple[str, str, Vjp], ...] = (
     ("mask", "1 - the derivative: the mask is inverted", lambda J, g, u, v: g * (1 - _diagonal(J, g))),
     ("mask", "the sign of gy where the input's belongs", lambda J, g, u, v: g * (g > 0)),
 )
+
+
+def _alternatives(J: np.ndarray, v: np.ndarray) -> tuple[tuple[str, str, Vjp], ...]:
+    """What might have been written for this derivative."""
+    derivative = np.diagonal(J)
+    if np.any(J - np.diag(derivative)):
+        return COUPLED
+    v = v.ravel()
+    if np.allclose(derivative, v * (1 - v), 1e-9):
+        return ELEMENTWISE + SIGMOID
+    if np.allclose(derivative, 1 - v**2, 1e-9):
+        return ELEMENTWISE + TANH
+    return ELEMENTWISE + (STEP if np.all((derivative == 0) | (derivative == 1)) else ())
 
 
 def regions(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
@@ -65,11 +85,8 @@ def regions(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
         parts = [part for p in (screen, *probes) if (part := _part(p, name, u, v))]
         if len(parts) <= len(probes):
             continue
-        J = parts[0].jacobian
-        coupled = bool(np.any(J - np.diag(np.diagonal(J))))
-        steps = np.unique(np.round(np.diagonal(J), 9)).size <= 2
-        for cause, text, vjp in COUPLED if coupled else ELEMENTWISE:
-            if (cause != "mask" or steps) and all(part.explains(name, vjp) for part in parts):
+        for cause, text, vjp in _alternatives(parts[0].jacobian, tape.nodes[v].value):
+            if all(part.explains(name, vjp) for part in parts):
                 a, b = tape.name(u), tape.name(v)
                 yield Explanation(
                     cause,
@@ -117,10 +134,11 @@ def _part(probe: Probe, name: str, u: int, v: int) -> _Part | None:
 
 
 def _pairs(tape: Tape) -> list[tuple[int, int]]:
-    """Values with a name of their own and of the same shape, the later made from the earlier; near ones first."""
+    """Values of the same shape, the later one with a name and made from the earlier; near ones first."""
     named = [i for i, n in enumerate(tape.nodes) if (n.place.name or n.op is None) and n.value.size <= SIZE]
     named += [i for i in tape.outputs if i is not None and i not in named and tape.nodes[i].value.size <= SIZE]
-    pairs = [(u, v) for u in named for v in named if u < v and tape.nodes[u].value.shape == tape.nodes[v].value.shape]
+    made = [i for i, n in enumerate(tape.nodes) if n.value.size <= SIZE]
+    pairs = [(u, v) for u in made for v in named if u < v and tape.nodes[u].value.shape == tape.nodes[v].value.shape]
     pairs = [(u, v) for u, v in pairs if tape.nodes[u].value.ndim and _reaches(tape, u, v)]
     return sorted(pairs, key=lambda pair: pair[1] - pair[0])[:REGIONS]
 

@@ -13,6 +13,7 @@ from chainrule.check.record import Tape, lifted
 from chainrule.check.transforms import Explanation, operand
 
 TRIED = 1500  # runs of backward
+ALMOST = 1e-2  # arrays that differ by less, relative to their size, differ by an epsilon
 
 Path = tuple  # of keys and indices, from what a session keeps to one array
 
@@ -54,8 +55,8 @@ def wrongly_saved(
                 if names and p is not screen and p.tape is not None:
                     names &= mended(_with(prober, p, slot, _value(p.tape, which)), p)
             if names:
-                yield _explained(slot, array, which, screen.tape), names
-                return
+                yield _explained(slot, array, other, which, screen.tape), names
+                break
 
 
 def _candidates(tape: Tape) -> list[tuple[int, int | None]]:
@@ -92,13 +93,16 @@ def _left_over(prober: Prober, probes: Sequence[Probe]) -> Explanation | None:
     return None
 
 
-def _explained(slot: Slot, array: np.ndarray, which: tuple[int, int | None], tape: Tape) -> Explanation:
+def _explained(
+    slot: Slot, array: np.ndarray, other: np.ndarray, which: tuple[int, int | None], tape: Tape
+) -> Explanation:
     index, place = which
     belongs = tape.name(index) if place is None else operand(tape.nodes[index].place.text, place) or "another constant"
     holds = next((tape.name(i) for i, n in enumerate(tape.nodes) if np.array_equal(n.value, array)), "")
     text = f"{slot.label} holds `{holds}`" if holds else f"{slot.label} holds another array"
+    almost = bool(np.max(np.abs(array - other)) <= ALMOST * np.max(np.abs(other)))
     return Explanation(
-        "wrong-saved",
+        "eps" if almost else "wrong-saved",
         f"{text}; with `{belongs}` in its place backward is right",
         f"save `{belongs}` where `{holds or slot.label}` is saved",
     )

@@ -39,7 +39,7 @@ class Explanation:
 
 def whole(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterator[Explanation]:
     """The mistakes that explain the gradient of ``name`` as a transformation of the whole truth, simplest first."""
-    yield from _missing(probes, name)
+    yield from _missing(probes, name, expected)
     if all(p.matches(name, -p.truth[name]) for p in probes):
         yield Explanation("sign", "yours = -1 x the expected gradient", "change its sign", firm=True)
     yield from _firm(_swapped(probes, name, expected))
@@ -47,8 +47,8 @@ def whole(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterat
     yield from _firm(_upstream(probes, name))
     yield from _firm(_shape(probes, name))
     yield from _parameter(probes, name)
-    yield from _firm(_jacobian(probes, name))
     yield from _rearranged(probes, name)
+    yield from _firm(_jacobian(probes, name))
 
 
 def masked(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
@@ -112,10 +112,10 @@ def named_ratio(
     if all(len(p.gy) == 1 and p.gy[0].size == 1 for p in probes):
         g = [float(p.gy[0].ravel()[0]) for p in probes]
         if everywhere([1 / v for v in g]):
-            yield Explanation("upstream-ignored", f"yours x gy = {what}", "multiply by gy", place)
+            yield Explanation("upstream-ignored", f"yours x gy = {what}", "multiply by gy", place, firm=True)
             return
         if everywhere(g):
-            yield Explanation("upstream-twice", f"yours = gy x {what}", "multiply by gy once", place)
+            yield Explanation("upstream-twice", f"yours = gy x {what}", "multiply by gy once", place, firm=True)
             return
     for label, values, batch in _sizes(probes, name):
         for sign in (1.0, -1.0):
@@ -133,32 +133,30 @@ def named_ratio(
             ("sqrt(n / (n - 1))", lambda n: math.sqrt(n / (n - 1))),
         ):
             if min(values) > 1 and everywhere([change(v) for v in values]):
-                yield Explanation(
-                    "ddof",
-                    f"yours = {text} x {what}, with n = {label}",
-                    "divide by the n that forward divides by",
-                    place,
-                )
+                evidence = f"yours = {text} x {what}, with n = {label}"
+                yield Explanation("ddof", evidence, "divide by the n that forward divides by", place, firm=True)
                 return
     yield from _value_factor(everywhere, probes, what, place)
     if constant:
         yield _constant_factor(ratios[0], probes, what, place)
+    else:
+        seen = ", ".join(dict.fromkeys(pretty(r) for r in ratios))
+        yield Explanation(
+            "factor", f"yours = {what} x a number that changes with the sizes or the point: {seen}", "", place
+        )
 
 
 def _constant_factor(c: float, probes: Sequence[Probe], what: str, place: str) -> Explanation:
-    for label, value in _constants(probes[0]):
-        for power in (-1, 1, -2, 2):
-            if abs(c - value**power) <= CLOSE * abs(c):
-                how = label if abs(power) == 1 else f"{label}^2"
-                verb = "multiply" if power < 0 else "divide"
-                return Explanation(
-                    "parameter-missing", f"yours {'x' if power < 0 else '/'} {how} = {what}", f"{verb} by {how}", place
-                )
+    for label, value, divides in _constants(probes[0]):
+        if abs(c - (value if divides else 1 / value)) <= CLOSE * abs(c):
+            evidence = f"yours {'/' if divides else 'x'} {label} = {what}"
+            verb = "divide" if divides else "multiply"
+            return Explanation("parameter-missing", evidence, f"{verb} by {label}", place)
     text = pretty(c)
     return Explanation("factor", f"yours = {text} x {what}", f"multiply by {pretty(1 / c)}", place)
 
 
-def _constants(probe: Probe) -> Iterator[tuple[str, float]]:
+def _constants(probe: Probe) -> Iterator[tuple[str, float, bool]]:
     """Numbers with a name that the forward multiplies with or divides by: a slope, a temperature, a scale."""
     for node in probe.tape.nodes if probe.tape else []:
         if node.op is None or node.op.name not in ("mul", "div") or len(node.inputs) != 2:
@@ -168,7 +166,7 @@ def _constants(probe: Probe) -> Iterator[tuple[str, float]]:
                 label = operand(node.place.text, place)
                 value = float(np.ravel(x)[0])
                 if label and not label.replace(".", "").isdecimal() and value != 0.0 and not value.is_integer():
-                    yield label, value
+                    yield label, value, node.op.name == "div"
 
 
 def operand(expression: str, place: int) -> str:
@@ -209,7 +207,7 @@ def _size_factor(
     if power < 0 and (place or _summed_out(label, name)):
         return Explanation("mean-for-sum", evidence, "sum, do not average", place)
     verb = "divide" if power > 0 else "multiply"
-    return Explanation("factor", evidence, f"{verb} by {shown.removeprefix('1 / ')}", place, firm=True)
+    return Explanation("factor", evidence, f"{verb} by {shown.removeprefix('1 / ')}", place, firm=power > 0)
 
 
 def _summed_out(label: str, name: str) -> bool:
@@ -284,8 +282,15 @@ def pretty(c: float) -> str:
 # --------------------------------------------------------------------------------------- missing, swapped, upstream
 
 
-def _missing(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
+def _missing(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterator[Explanation]:
     if all(p.found.get(name) is None for p in probes):
+        for other in probes[0].found:
+            if other not in expected and all(p.right(name, p.found.get(other)) for p in probes):
+                evidence = f"what is returned for {other} is the gradient of {name}"
+                yield Explanation(
+                    "order-swapped", evidence, "return the gradients in the order of the inputs", firm=True
+                )
+                return
         yield Explanation("missing", "no gradient was returned (None)", f"return the gradient of {name}", firm=True)
     elif all(_is_zero(p, name) for p in probes):
         yield Explanation("missing", "all entries are zero", f"return the gradient of {name}")
@@ -324,6 +329,8 @@ def _upstream(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     for found in scaled_or_equal(probes, name, _with_gy(np.ones_like, name), ones):
         yield Explanation("upstream-ignored", found, "multiply by gy, the gradient coming in")
     for found in scaled_or_equal(probes, name, _with_gy(np.square, name), "what gy^2 would give"):
+        yield Explanation("upstream-twice", found, "multiply by gy once")
+    for found in scaled_or_equal(probes, name, lambda p: p.truth[name] ** 2, "the expected gradient, squared"):
         yield Explanation("upstream-twice", found, "multiply by gy once")
     for found in scaled_or_equal(
         probes,
@@ -407,6 +414,11 @@ def _unsummed(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
                         f"sum over axis {_axes(axes)}",
                     )
                     return
+    if all(np.shape(p.found[name]) != p.truth[name].shape and p.matches(name, p.gy[0]) for p in probes):
+        shapes = f"yours has shape {np.shape(found)}, expected {truth.shape}"
+        evidence = f"{shapes}: yours is gy itself, not summed over the outputs that an entry of {name} goes to"
+        yield Explanation("missing-sum", evidence, "sum over the outputs that an entry goes to")
+        return
     if any(p.tape is None for p in probes):
         return
     adjoints = [_adjoints(p) for p in probes]

@@ -1,6 +1,6 @@
 from planted import Mistake, Rule
 
-RULE = Rule("huber", "huber_forward, huber_backward", shapes="n k, n k ->")
+RULE = Rule("huber", "huber_forward, huber_backward", shapes="n k, n k ->", wrt=("pred", "target"))
 
 MISTAKES = [
     Mistake("batch-mean-missing", "pred", "dr = dout * dr / n", "dr = dout * dr"),

@@ -1,6 +1,6 @@
 from planted import Mistake, Rule
 
-RULE = Rule("mse", "MSELoss()", shapes="n k, n k ->")
+RULE = Rule("mse", "MSELoss()", shapes="n k, n k ->", wrt=("pred", "target"))
 
 MISTAKES = [
     Mistake("factor", "pred", "dloss * 2.0 * self.diff", "dloss * self.diff"),

@@ -1,0 +1,567 @@
+"""What `diagnose` promises: a right gradient is never accused, a wrong one never passes, and a mistake is told plainly."""
+
+import functools
+import importlib
+import json
+import types
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+
+from chainrule.check import CAUSES, Finding, GradcheckError, GradReport, assert_gradients, diagnose, gradcheck
+from chainrule.errors import UsageError
+
+search = importlib.import_module("chainrule.check.diagnose")  # the package has a function of the same name
+RNG = np.random.default_rng(7)
+X = RNG.standard_normal((4, 3))
+W = RNG.standard_normal((3, 5))
+V = RNG.standard_normal(6)
+SPD = (lambda a: a @ a.T + 3 * np.eye(4))(RNG.standard_normal((4, 4)))
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """The verdict does not depend on how long a repair is looked for."""
+    for limit in ("SEARCH", "LOOK", "CONFIRM"):
+        monkeypatch.setattr(search, limit, 0.05)
+
+
+def soft(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+class Batch(NamedTuple):
+    x: np.ndarray
+    w: np.ndarray
+
+
+# ------------------------------------------------------------------------------------------------ right rules
+# name: (target, how it is called)
+RIGHT = {}
+
+
+def right(name=None, **how):
+    def keep(make):
+        RIGHT[name or make.__name__.replace("_", " ")] = (make, how)
+        return make
+
+    return keep
+
+
+def pair(forward, backward):
+    return lambda: (forward, backward)
+
+
+def add(name, forward, backward, **how):
+    RIGHT[name] = (pair(forward, backward), how)
+
+
+# algebraically equal forms
+add("sigmoid by its output", lambda x: ((y := 1 / (1 + np.exp(-x))), y), lambda gy, y: gy * y * (1 - y), inputs=V)
+add(
+    "sigmoid by exponentials",
+    lambda x: (1 / (1 + np.exp(-x)), x),
+    lambda gy, x: gy * np.exp(-x) / (1 + np.exp(-x)) ** 2,
+    inputs=V,
+)
+add("tanh by 1/cosh^2", lambda x: (np.tanh(x), x), lambda gy, x: gy / np.cosh(x) ** 2, inputs=V)
+add(
+    "softmax by its Jacobian",
+    lambda x: ((y := soft(x)), y),
+    lambda gy, y: np.stack([(np.diag(p) - np.outer(p, p)) @ g for p, g in zip(y, gy, strict=True)]),
+    shapes="n d",
+)
+add(
+    "softmax without the shift",
+    lambda x: ((y := np.exp(x) / np.exp(x).sum(-1, keepdims=True)), y),
+    lambda gy, y: y * gy - y * np.einsum("nd,nd->n", y, gy)[:, None],
+    shapes="n d",
+)
+add(
+    "logsumexp",
+    lambda x: ((m := x.max(-1)) + np.log(np.exp(x - m[:, None]).sum(-1)), x),
+    lambda gy, x: gy[:, None] * soft(x),
+    shapes="n d",
+)
+add(
+    "cross-entropy with 1e-12 in the logarithm",
+    lambda x, t: (-np.log(soft(x)[np.arange(len(t)), t] + 1e-12).mean(), (soft(x), t)),
+    lambda gy, cache: gy * (cache[0] - np.eye(cache[0].shape[1])[cache[1]]) / len(cache[1]),
+    shapes="n c, n in c",
+)
+add(
+    "cross-entropy of clipped probabilities",
+    lambda p, t: (-np.log(np.clip(p, 1e-7, 1 - 1e-7))[np.arange(len(t)), t].sum(), (p, t)),
+    lambda gy, cache: gy * -np.eye(cache[0].shape[1])[cache[1]] / cache[0],
+    inputs=(np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]), np.array([1, 0])),
+)
+add(
+    "variance by the mean of squares",
+    lambda x: ((x**2).mean(0) - x.mean(0) ** 2, x),
+    lambda gy, x: gy * 2 * (x - x.mean(0)) / len(x),
+    shapes="n d",
+)
+add(
+    "batch norm in one line",
+    lambda x, g, b: (
+        (xh := (x - x.mean(0)) / (s := np.sqrt(x.var(0) + 1e-5))) * g + b,
+        (xh, s, g),
+    ),
+    lambda gy, c: (
+        c[2] / (len(gy) * c[1]) * (len(gy) * gy - gy.sum(0) - c[0] * (gy * c[0]).sum(0)),
+        (gy * c[0]).sum(0),
+        gy.sum(0),
+    ),
+    shapes="n d, d, d",
+)
+add("matmul by einsum", lambda x, w: (x @ w, (x, w)), lambda gy, c: (np.einsum("no,io->ni", gy, c[1]),
+    np.einsum("ni,no->io", c[0], gy)), shapes="n d, d m")  # fmt: skip
+add("weights (out, in)", lambda x, w: (x @ w.T, (x, w)), lambda gy, c: (gy @ c[1], gy.T @ c[0]), shapes="n d, m d")
+add("columns as examples", lambda w, x: (w @ x, (w, x)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy), shapes="m d, d n")
+add("a power with a saved output", lambda x: ((y := x**3), (x, y)), lambda gy, c: 3 * gy * c[1] / c[0], inputs=V)
+add("norm", lambda x: (np.linalg.norm(x), x), lambda gy, x: gy * x / np.linalg.norm(x), inputs=V)
+add("cumulative sum", lambda x: (np.cumsum(x), x), lambda gy, x: np.cumsum(gy[::-1])[::-1], shapes="n")
+add("difference", lambda x: (np.diff(x), x), lambda gy, x: np.pad(gy, (1, 0)) - np.pad(gy, (0, 1)), shapes="n")
+add("outer", lambda a, b: (np.outer(a, b), (a, b)), lambda gy, c: (gy @ c[1], c[0] @ gy), shapes="n, m")
+add("sort", lambda x: (np.sort(x), np.argsort(x)), lambda gy, i: gy[np.argsort(i)], shapes="n")
+add("roll", lambda x: (np.roll(x, 2), None), lambda gy, _: np.roll(gy, -2), shapes="n")
+add("product", lambda x: (x.prod(), x), lambda gy, x: gy * x.prod() / x, inputs=V)
+
+# kinks, ties, jumps
+KINKED = np.array([-1.0, 0.0, 2.0, 0.0])
+for _at_zero in (0.0, 1.0, 0.5):
+    add(
+        f"relu with slope {_at_zero} at 0",
+        lambda x: (np.maximum(x, 0), x),
+        lambda gy, x, c=_at_zero: gy * np.where(x == 0, c, x > 0),
+        inputs=KINKED,
+    )
+    add(
+        f"|x| with slope {_at_zero} at 0",
+        lambda x: (np.abs(x), x),
+        lambda gy, x, c=_at_zero: gy * np.where(x == 0, c, np.sign(x)),
+        inputs=KINKED,
+    )
+TIED = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [0.5, -1.0, 0.2]])
+add(
+    "max: the first of ties",
+    lambda x: (x.max(1), x),
+    lambda gy, x: gy[:, None] * (np.arange(3) == x.argmax(1)[:, None]),
+    inputs=TIED,
+)
+add(
+    "max: all of ties",
+    lambda x: (x.max(1), x),
+    lambda gy, x: gy[:, None] * (x == x.max(1, keepdims=True)),
+    inputs=TIED,
+)
+add(
+    "max: ties share",
+    lambda x: (x.max(1), x),
+    lambda gy, x: gy[:, None] * (m := x == x.max(1, keepdims=True)) / m.sum(1, keepdims=True),
+    inputs=TIED,
+)
+
+
+@right(inputs=np.array([[[[1.0, 1.0, 2.0, 0.0], [1.0, 0.5, 2.0, 2.0]]]]))
+def max_pooling_with_ties():
+    def forward(x):
+        n, c, h, w = x.shape
+        windows = x.reshape(n, c, h // 2, 2, w // 2, 2)
+        return windows.max((3, 5)), (x, windows)
+
+    def backward(gy, cache):
+        x, windows = cache
+        gx = np.zeros_like(x)
+        n, c, h, w = x.shape
+        for i, j, k, m in np.ndindex(n, c, h // 2, w // 2):
+            best = windows[i, j, k, :, m, :].argmax()
+            gx[i, j, 2 * k + best // 2, 2 * m + best % 2] += gy[i, j, k, m]
+        return gx
+
+    return forward, backward
+
+
+for _name, _f in {"floor": np.floor, "sign": np.sign, "round": np.round, "heaviside": lambda x: 1.0 * (x > 0)}.items():
+    add(f"{_name}: zero", lambda x, f=_f: (f(x), x), lambda gy, x: np.zeros_like(x), shapes="n d")
+add("argmax: zero", lambda x: (x.argmax(-1), x), lambda gy, x: np.zeros_like(x), shapes="n d")
+add("fractional part", lambda x: (x - np.floor(x), x), lambda gy, x: gy, shapes="n d")
+add("hinge", lambda s, t: (np.maximum(0, 1 - s * t).mean(), (s, t)),
+    lambda gy, c: gy * -(c[1] * (1 - c[0] * c[1] > 0)) / c[0].size,
+    inputs=(np.array([0.5, -2.0, 1.0]), np.array([1, -1, 1])))  # fmt: skip
+add("clip", lambda x: (np.clip(x, -0.5, 0.5), x), lambda gy, x: gy * (np.abs(x) <= 0.5), shapes="n d")
+
+# shapes and scales
+add("0-d", lambda x: (x * x, x), lambda gy, x: 2 * gy * x, inputs=np.array(1.5))
+add("0-d that returns a number", lambda x: (float(x) ** 2, x), lambda gy, x: float(2 * gy * x), inputs=np.array(1.5))
+add("1-d", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy * c[1], gy * c[0]), shapes="n, n")
+add("one example", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy), inputs=(X[:1], W))
+add("one of everything", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy),
+    inputs=(X[:1, :1], W[:1, :1]))  # fmt: skip
+add("no examples", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy), inputs=(X[:0], W))
+for _scale in (1e-9, 1e-6, 1e6, 1e9):
+    add(f"square at {_scale:g}", lambda x: ((x**2).sum(), x), lambda gy, x: 2 * gy * x, inputs=_scale * X)
+    add(f"fft at {_scale:g}", lambda x: (np.abs(np.fft.fft(x)) ** 2, x),
+        lambda gy, x: 2 * np.real(np.fft.fft(gy * np.conj(np.fft.fft(x)))), inputs=_scale * V)  # fmt: skip
+    add(f"sigmoid times {_scale:g}", lambda x, s=_scale: (s / (1 + np.exp(-x)), x),
+        lambda gy, x, s=_scale: s * gy * np.exp(-x) / (1 + np.exp(-x)) ** 2, inputs=V)  # fmt: skip
+add("100 x 50", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy),
+    inputs=(RNG.standard_normal((20, 100)), RNG.standard_normal((100, 50))))  # fmt: skip
+add("a million parameters", lambda x, w: (x @ w, (x, w)), lambda gy, c: (gy @ c[1].T, c[0].T @ gy),
+    inputs=(RNG.standard_normal((2, 1000)), RNG.standard_normal((1000, 1000))))  # fmt: skip
+add("a large fft", lambda x: (np.real(np.fft.fft(x)), x), lambda gy, x: np.real(np.fft.fft(gy)),
+    inputs=RNG.standard_normal((100, 50)))  # fmt: skip
+add("a long power", lambda x: (x**20, x), lambda gy, x: 20 * gy * x**19, inputs=V)
+
+# number types
+for _kind in (np.float32, np.float16):
+    add(
+        f"{_kind.__name__} code",
+        lambda x, w, k=_kind: ((x.astype(k) @ w.astype(k)), (x.astype(k), w.astype(k))),
+        lambda gy, c, k=_kind: (gy.astype(k) @ c[1].T, c[0].T @ gy.astype(k)),
+        inputs=(X.astype(_kind), W.astype(_kind)),
+    )
+    add(
+        f"{_kind.__name__} arrays",
+        lambda x: (np.tanh(x), np.tanh(x)),
+        lambda gy, y: gy * (1 - y**2),
+        inputs=X.astype(_kind),
+    )
+    add(
+        f"a layer in {_kind.__name__}",
+        lambda x, k=_kind: (np.tanh(x.astype(k)), x.astype(k)),
+        lambda gy, x: gy * (1 - np.tanh(x) ** 2),
+        shapes="n d",
+    )
+add(
+    "float32 softmax",
+    lambda x: (soft(x.astype(np.float32)), soft(x.astype(np.float32))),
+    lambda gy, y: (y * (gy - (gy * y).sum(-1, keepdims=True))).astype(np.float32),
+    shapes="n d",
+)
+add("integer inputs beside", lambda x, i: (x[i], (x.shape, i)), lambda gy, c: _scattered(c[0], c[1], gy),
+    inputs=(X, np.array([1, 1, 0])))  # fmt: skip
+
+
+def _scattered(shape, index, gy):
+    gx = np.zeros(shape)
+    np.add.at(gx, index, gy)
+    return gx
+
+
+add("a boolean mask", lambda x, mask: (np.where(mask, x, 0), mask), lambda gy, mask: gy * mask, inputs=(X, X > 0))
+add("boolean indexing", lambda x, m: (x[m], (x.shape, m)), lambda gy, c: _masked(c, gy), inputs=(X, X > 0))
+
+
+def _masked(cache, gy):
+    gx = np.zeros(cache[0])
+    gx[cache[1]] = gy
+    return gx
+
+
+# how arguments and caches are passed
+add("a python scalar", lambda x, p: (x**p, (x, p)), lambda gy, c: gy * c[1] * c[0] ** (c[1] - 1), inputs=(V, 3))
+add("a flag", lambda x, twice: ((2 if twice else 1) * x, twice), lambda gy, t: gy * (2 if t else 1), inputs=(V, True))
+add("a string", lambda x, how: (np.tanh(x) if how == "tanh" else x, (x, how)),
+    lambda gy, c: gy / np.cosh(c[0]) ** 2, inputs=(V, "tanh"))  # fmt: skip
+add("a dict as cache", lambda x, w: (x @ w, {"x": x, "w": w}), lambda gy, c: (gy @ c["w"].T, c["x"].T @ gy),
+    shapes="n d, d m")  # fmt: skip
+add("a dict of gradients", lambda x, w: (x @ w, (x, w)), lambda gy, c: {"dw": c[0].T @ gy, "dx": gy @ c[1].T},
+    shapes="n d, d m")  # fmt: skip
+add("a list as cache", lambda x, w: (x @ w, [x, w]), lambda gy, c: [gy @ c[1].T, c[0].T @ gy], shapes="n d, d m")
+add("a named tuple as cache", lambda x, w: (x @ w, Batch(x, w)), lambda gy, c: Batch(gy @ c.w.T, c.x.T @ gy),
+    shapes="n d, d m")  # fmt: skip
+add("a namespace as cache", lambda x, w: (x @ w, types.SimpleNamespace(x=x, w=w)),
+    lambda gy, c: (gy @ c.w.T, c.x.T @ gy), shapes="n d, d m")  # fmt: skip
+add("a nested cache", lambda x, w: (np.tanh(x @ w), ((x, w), (np.tanh(x @ w),))),
+    lambda gy, c: ((gy * (1 - c[1][0] ** 2)) @ c[0][1].T, c[0][0].T @ (gy * (1 - c[1][0] ** 2))),
+    shapes="n d, d m")  # fmt: skip
+add("gy returned as it came", lambda a, b: (a + b, None), lambda gy, _: (gy, gy), shapes="n d, n d")
+add("an input returned as it came", lambda a, b: ((a * b).sum(), (a, b)), lambda gy, c: (gy * c[1], gy * c[0]),
+    shapes="n d, n d")  # fmt: skip
+add("a view returned", lambda x: (x.T, None), lambda gy, _: gy.T, shapes="n d")
+add("a broadcast view returned", lambda x: (x.sum(0), x.shape), lambda gy, s: np.broadcast_to(gy, s), shapes="n d")
+add("an unused input", lambda x, z: (x**2, x), lambda gy, x: (2 * gy * x, None), shapes="n d, m")
+add("an unused input with zeros", lambda x, z: (x**2, (x, z)), lambda gy, c: (2 * gy * c[0], np.zeros_like(c[1])),
+    shapes="n d, m")  # fmt: skip
+add("one input used three times", lambda x: (x * x * x.sum(), x), lambda gy, x: gy * 2 * x * x.sum() + (gy * x * x).sum(),
+    shapes="n d")  # fmt: skip
+add("the same array given twice", lambda a, b: (a * b, (a, b)), lambda gy, c: (gy * c[1], gy * c[0]), inputs=(X, X))
+
+
+def _sign(text):
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    return decorate
+
+
+@right(shapes="n d")
+def decorated():
+    @_sign("f")
+    def forward(x):
+        return np.sin(x), x
+
+    @_sign("b")
+    def backward(gy, x):
+        return gy * np.cos(x)
+
+    return forward, backward
+
+
+@right(shapes="n d")
+def partials():
+    return functools.partial(lambda k, x: (k * x, k), 3.0), functools.partial(lambda s, gy, k: s * gy * k, 1.0)
+
+
+@right(shapes="n d")
+def recursion():
+    def power(x, k):
+        return x if k == 1 else x * power(x, k - 1)
+
+    return (lambda x: (power(x, 4), x)), (lambda gy, x: 4 * gy * power(x, 3))
+
+
+@right(shapes="n d")
+def nested_functions():
+    def forward(x):
+        def inner(z):
+            return np.exp(z)
+
+        return inner(inner(x) / 5), x
+
+    return forward, lambda gy, x: gy * np.exp(np.exp(x) / 5) * np.exp(x) / 5
+
+
+@right(shapes="n d")
+def a_generator_inside():
+    return (lambda x: (sum(row for row in x), x)), (lambda gy, x: np.stack([gy for _ in x]))
+
+
+@right(shapes="n d")
+def gradients_from_a_list_comprehension():
+    return (lambda x: (x[::-1] ** 2, x)), (lambda gy, x: np.array([2 * g * r for g, r in zip(gy[::-1], x, strict=True)]))
+
+
+@right(shapes="n d")
+def a_plain_list_returned():
+    return (lambda x: (x * 2, x)), (lambda gy, x: [(2 * gy).tolist()])
+
+
+@right(shapes="n d")
+def out_and_buffers():
+    def forward(x):
+        y = np.empty_like(x)
+        np.multiply(x, x, out=y)
+        y += 1
+        return y, x
+
+    def backward(gy, x):
+        gx = gy.copy()
+        gx *= 2
+        gx *= x
+        return gx
+
+    return forward, backward
+
+
+@right(shapes="n d")
+def code_without_source():
+    names = {"np": np}
+    exec("def forward(x):\n    return np.sin(x), x\ndef backward(gy, x):\n    return gy * np.cos(x)", names)
+    return names["forward"], names["backward"]
+
+
+@right(shapes="n d")
+def a_module():
+    module = types.ModuleType("layer")
+    module.forward = lambda x: (np.sin(x), x)
+    module.backward = lambda gy, x: gy * np.cos(x)
+    return module
+
+
+# forwards that cannot be recorded
+add("inverse", lambda a: ((y := np.linalg.inv(a)), y), lambda gy, y: -y.T @ gy @ y.T, inputs=SPD)
+add("determinant", lambda a: (np.linalg.det(a), a), lambda gy, a: gy * np.linalg.det(a) * np.linalg.inv(a).T, inputs=SPD)
+add("solve", lambda a, b: ((x := np.linalg.solve(a, b)), (a, x)),
+    lambda gy, c: (-np.outer(g := np.linalg.solve(c[0].T, gy), c[1]), g), inputs=(SPD, V[:4]))  # fmt: skip
+add("log determinant", lambda a: (np.linalg.slogdet(a)[1], a), lambda gy, a: gy * np.linalg.inv(a).T, inputs=SPD)
+add("fft", lambda x: (np.real(np.fft.fft(x)), x), lambda gy, x: np.real(np.fft.fft(gy)), shapes="n d")
+add("singular values", lambda a: (np.linalg.svd(a, compute_uv=False), a),
+    lambda gy, a: (s := np.linalg.svd(a, full_matrices=False))[0] @ np.diag(gy) @ s[2], inputs=W)  # fmt: skip
+add("eigenvalues", lambda a: (np.linalg.eigvalsh((a + a.T) / 2), a),
+    lambda gy, a: (u := np.linalg.eigh((a + a.T) / 2)[1]) @ np.diag(gy) @ u.T, inputs=SPD)  # fmt: skip
+add("interpolation", lambda x: (np.interp(x, np.linspace(-5, 5, 11), np.linspace(-5, 5, 11) ** 2), x),
+    lambda gy, x: gy * (2 * np.floor(x) + 1), shapes="n")  # fmt: skip
+add("convolution", lambda x, w: (np.convolve(x, w, "valid"), (x, w)),
+    lambda gy, c: (np.convolve(gy, c[1][::-1]), np.convolve(c[0][::-1], gy, "valid")[::-1][::-1]),
+    inputs=(V, np.array([0.5, -1.0, 2.0])))  # fmt: skip
+
+
+@right(shapes="n d")
+def loops_over_entries():
+    def forward(x):
+        y = np.zeros(x.shape)
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                y[i, j] = float(x[i, j]) ** 2 if x[i, j] > 0 else -float(x[i, j])
+        return y, x
+
+    return forward, lambda gy, x: gy * np.where(x > 0, 2 * x, -1)
+
+
+# randomness
+@right("dropout with the global generator", shapes="n d")
+def _():
+    return (
+        lambda x: ((m := (np.random.rand(*x.shape) > 0.5) / 0.5) * x, m),  # noqa: NPY002
+        lambda gy, m: gy * m,
+    )
+
+
+@right("dropout with a seed", inputs=(X, 3))
+def _():
+    return (
+        lambda x, seed: ((m := (np.random.default_rng(seed).random(x.shape) > 0.5) / 0.5) * x, m),
+        lambda gy, m: gy * m,
+    )
+
+
+@right("dropout with a Generator given", inputs=(X, np.random.default_rng(3)))
+def _():
+    return (lambda x, rng: ((m := (rng.random(x.shape) > 0.5) / 0.5) * x, m)), (lambda gy, m: gy * m)
+
+
+@right("dropout with a Generator in a closure", shapes="n d")
+def _():
+    rng = np.random.default_rng(0)
+    return (lambda x: ((m := (rng.random(x.shape) > 0.5) / 0.5) * x, m)), (lambda gy, m: gy * m)
+
+
+@right("dropout with a Generator in the layer", shapes="n d")
+def _():
+    class Dropout:
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def forward(self, x):
+            self.mask = (self.rng.random(x.shape) > 0.5) / 0.5
+            return x * self.mask
+
+        def backward(self, gy):
+            return gy * self.mask
+
+    return Dropout()
+
+
+# losses
+add("a loss without gy", lambda y_hat, y: np.mean((y_hat - y) ** 2), lambda y_hat, y: 2 * (y_hat - y) / y_hat.size,
+    shapes="n d, n d")  # fmt: skip
+add("a loss that sums", lambda y_hat, y: (0.5 * np.sum((y_hat - y) ** 2), (y_hat, y)),
+    lambda gy, c: (gy * (c[0] - c[1]), gy * (c[1] - c[0])), shapes="n d, n d")  # fmt: skip
+add("a python float as loss", lambda x: (float(np.sum(x**2)), x), lambda gy, x: 2 * gy * x, shapes="n d")
+
+# several outputs
+add("two outputs", lambda x: ((x.sum(0), x.prod(0)), x), lambda gy, x: gy[0] + gy[1] * x.prod(0) / x, shapes="n d")
+add("two outputs, one not differentiable", lambda x: ((x.max(1), x.argmax(1)), x),
+    lambda gy, x: gy[0][:, None] * (np.arange(x.shape[1]) == x.argmax(1)[:, None]), shapes="n d")  # fmt: skip
+
+
+@right("two outputs of a ctx function", shapes="n d")
+def _():
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2, np.sin(x)
+
+    def backward(ctx, ga, gb):
+        (x,) = ctx.saved_tensors
+        return 2 * x * ga + np.cos(x) * gb
+
+    return forward, backward
+
+
+# objects
+class Linear:
+    def __init__(self):
+        self.params = {"W": W.copy(), "b": np.zeros(5)}
+        self.grads = {}
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params["W"] + self.params["b"]
+
+    def backward(self, gy):
+        self.grads["W"], self.grads["b"] = self.x.T @ gy, gy.sum(0)
+        return gy @ self.params["W"].T
+
+
+class Tanh(Linear):
+    """Through inheritance."""
+
+    def forward(self, x):
+        self.y = np.tanh(super().forward(x))
+        return self.y
+
+    def backward(self, gy):
+        return super().backward(gy * (1 - self.y**2))
+
+
+class Slots:
+    __slots__ = ("dw", "w", "x")
+
+    def __init__(self):
+        self.w, self.dw = W.copy(), np.zeros_like(W)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w
+
+    def backward(self, gy):
+        self.dw = self.x.T @ gy
+        return gy @ self.w.T
+
+
+class Property:
+    def __init__(self):
+        self._w, self.dw = np.ones(3), None
+
+    @property
+    def w(self):
+        return self._w
+
+    @w.setter
+    def w(self, value):
+        self._w = value
+
+    def forward(self, x):
+        self.x = x
+        return x * self.w
+
+    def backward(self, gy):
+        self.dw = (gy * self.x).sum(0)
+        return gy * self.w
+
+
+class Caller(Linear):
+    def __call__(self, x):
+        return self.forward(x)
+
+
+for _cls in (Linear, Tanh, Slots, Property, Caller):
+    RIGHT[f"an object: {_cls.__name__}"] = (_cls, {"inputs": X})
+    RIGHT[f"a class: {_cls.__name__}"] = ((lambda c=_cls: c), {"inputs": X})
+RIGHT["methods of an object"] = ((lambda: (layer := Linear()) and (layer.forward, layer.backward)), {"inputs": X})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_gradient_is_not_accused(name):
+    make, how = RIGHT[name]
+    report = diagnose(make(), **how)
+    assert report.status == "correct", str(report)
