@@ -208,7 +208,8 @@ def show(console, rows):
     """The tables of a benchmark's rows."""
     right = [row for row in rows if not row["planted"]]
     wrong = [row for row in rows if row["planted"]]
-    table = Table("\ncause", title="planted mistakes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="planted mistakes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("\ncause", no_wrap=True)
     for heading in ("\nplanted", "\nnamed", "\n%", "torch\nnotices", "\nraises", "rel.err.\nnotices", "\nraises"):
         table.add_column(heading, justify="right")
     causes = Counter(row["planted"][0] for row in wrong)

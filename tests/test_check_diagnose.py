@@ -565,3 +565,234 @@ def test_a_right_gradient_is_not_accused(name):
     make, how = RIGHT[name]
     report = diagnose(make(), **how)
     assert report.status == "correct", str(report)
+
+
+# ------------------------------------------------------------------------------------------------ wrong rules
+
+WRONG = {}
+
+
+def bad(name, forward, backward, **how):
+    WRONG[name] = (pair(forward, backward), how)
+
+
+def linear(x, w):
+    return x @ w, (x, w)
+
+
+def linear_back(gy, cache):
+    return gy @ cache[1].T, cache[0].T @ gy
+
+
+def off(change):
+    """The gradients of `linear`, changed: `change(gx, gw, gy, x, w)` works in place, or returns others."""
+
+    def backward(gy, cache):
+        x, w = cache
+        gx, gw = linear_back(gy, cache)
+        returned = change(gx, gw, gy, x, w)
+        return returned if isinstance(returned, tuple) else (gx, gw)
+
+    return backward
+
+
+def put(array, index, value):
+    array[index] = value
+
+
+for _by in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
+    bad(f"all entries off by {_by:g}", linear, off(lambda gx, gw, gy, x, w, e=_by: (gx, gw * (1 + e))), shapes="n d, d m")
+for _by in (1e-2, 1e-3, 1e-4, 1e-5):
+    bad(f"one entry off by {_by:g} of itself", linear,
+        off(lambda gx, gw, gy, x, w, e=_by: put(gw, (1, 2), gw[1, 2] * (1 + e))), shapes="n d, d m")  # fmt: skip
+    bad(f"one entry of many off by {_by:g}", linear,
+        off(lambda gx, gw, gy, x, w, e=_by: put(gw, (1, 2), gw[1, 2] * (1 + e))),
+        inputs=(RNG.standard_normal((20, 100)), RNG.standard_normal((100, 50))))  # fmt: skip
+    bad(f"one entry of a large fft off by {_by:g}", lambda x: (np.real(np.fft.fft(x)), x.shape),
+        lambda gy, s, e=_by: np.real(np.fft.fft(gy)) * (1 + e * (np.arange(s[1]) == 3)),
+        inputs=RNG.standard_normal((100, 50)))  # fmt: skip
+    bad(f"one entry without a record off by {_by:g}", lambda a: (np.linalg.inv(a), np.linalg.inv(a)),
+        lambda gy, y, e=_by: -y.T @ gy @ y.T * (1 + e * (np.arange(len(y)) == 1)), inputs=SPD)  # fmt: skip
+bad("one of a million entries is zero", linear, off(lambda gx, gw, gy, x, w: put(gw, (1, 2), 0)),
+    inputs=(RNG.standard_normal((2, 1000)), RNG.standard_normal((1000, 1000))))  # fmt: skip
+bad("the smallest of entries of different sizes", lambda x: ((x**4).sum(), x),
+    lambda gy, x: np.where(np.abs(x) < 0.1, 0.5, 1) * 4 * gy * x**3, inputs=np.array([0.01, -0.02, 100.0, 50.0]))  # fmt: skip
+bad("a small gradient among large ones", lambda x, a: ((1e6 * x**2).sum() + a**2, (x, a)),
+    lambda gy, c: (2e6 * gy * c[0], 2.001 * gy * c[1]), inputs=(V, np.array(0.3)))  # fmt: skip
+bad("the last row", linear, off(lambda gx, gw, gy, x, w: put(gx, -1, gx[0])), shapes="n d, d m")
+bad("the first column", linear, off(lambda gx, gw, gy, x, w: put(gx, (slice(None), 0), 0)), shapes="n d, d m")
+bad("negative inputs", lambda x: (x**2, x), lambda gy, x: gy * np.where(x > 0, 2 * x, x), shapes="n d")
+bad("positive inputs", lambda x: (x**2, x), lambda gy, x: gy * np.where(x < 0, 2 * x, x), shapes="n d")
+bad("x above 1.5", lambda x: (x**2, x), lambda gy, x: gy * np.where(x < 1.5, 2 * x, x), shapes="n d")
+bad("x above 1.5, given", lambda x: (x**2, x), lambda gy, x: gy * np.where(x < 1.5, 2 * x, x),
+    inputs=np.array([0.5, 1.8, -1.0]))  # fmt: skip
+bad("square weights only", linear, off(lambda gx, gw, gy, x, w: (gx, gw.T if gw.shape == gw.T.shape else gw * 2)),
+    shapes="n d, d m")  # fmt: skip
+bad("transposed, with square weights given", linear, off(lambda gx, gw, gy, x, w: (gx, gw.T)), inputs=(X, W[:, :3]))
+bad("transposed, with symmetric inputs given", lambda a: (a @ a, a), lambda gy, a: gy @ a + a @ gy, inputs=SPD)
+bad("right for one example", lambda x, w: ((x @ w).mean(0), (x, w)),
+    lambda gy, c: (np.broadcast_to(gy @ c[1].T, c[0].shape) * 1.0, np.outer(c[0].sum(0), gy)), inputs=(X[:1], W))  # fmt: skip
+bad("right if gy sums to zero", lambda x: (x - x.mean(), x), lambda gy, x: gy, shapes="n d")
+bad("right if gy is all ones", lambda x: (x**2, x), lambda gy, x: 2 * x, shapes="n d")
+bad("right if gy is constant", lambda x: (x**2, x), lambda gy, x: gy.mean() * 2 * x, shapes="n d")
+bad("right if gy is positive", lambda x: (x**2, x), lambda gy, x: np.abs(gy) * 2 * x, shapes="n d")
+bad("right if gy is small", lambda x: (x**2, x), lambda gy, x: np.clip(gy, -1, 1) * 2 * x, shapes="n d")
+bad("not linear in gy, slightly", lambda x: (x**2, x), lambda gy, x: (gy + 1e-4 * gy**2) * 2 * x, shapes="n d")
+for _eps in (1e-3, 1e-5):
+    bad(f"eps of {_eps:g} outside the root", lambda x, e=_eps: (x / np.sqrt((x**2).mean() + e), x),
+        lambda gy, x, e=_eps: gy / ((s := np.sqrt((x**2).mean())) + e) - x * (gy * x).mean() / (s + e) ** 3, shapes="n d")  # fmt: skip
+    bad(f"eps of {_eps:g} left out", lambda x, e=_eps: (np.log(x + e), x), lambda gy, x: gy / x, shapes="n d")
+bad("eps of 1e-8 left out", lambda x: (np.sqrt(x + 1e-8), x), lambda gy, x: gy / (2 * np.sqrt(x)), shapes="n d")
+bad("only the second of two outputs", lambda x: ((x**2, np.sin(x)), x),
+    lambda gy, x: gy[0] * 2 * x + gy[1] * np.cos(x) * 1.01, shapes="n d")  # fmt: skip
+bad("the second of two outputs is ignored", lambda x: ((x**2, np.sin(x)), x), lambda gy, x: gy[0] * 2 * x, shapes="n d")
+bad("only the second of two inputs", linear, off(lambda gx, gw, gy, x, w: (gx, -gw)), shapes="n d, d m")
+bad("None for one", linear, off(lambda gx, gw, gy, x, w: (gx, None)), shapes="n d, d m")
+bad("None for all", linear, lambda gy, cache: None, shapes="n d, d m")
+bad("zero for one", linear, off(lambda gx, gw, gy, x, w: (gx, 0 * gw)), shapes="n d, d m")
+bad("swapped, of one shape", lambda a, b: (a * b, (a, b)), lambda gy, c: (gy * c[0], gy * c[1]), shapes="n d, n d")
+bad("broadcast shape not summed", lambda x, b: (x + b, None), lambda gy, _: (gy, gy), shapes="n d, d")
+bad("kept axis", lambda x, b: (x + b, None), lambda gy, _: (gy, gy.sum(0, keepdims=True)), shapes="n d, d")
+bad("a vector for a matrix", lambda x: (x.sum(0), None), lambda gy, _: gy, shapes="n d")
+bad("a number for an array", lambda x: (x.sum(), None), lambda gy, _: gy, shapes="n d")
+bad("integers returned", lambda x: (x**2, x), lambda gy, x: (2 * gy * x).astype(int), shapes="n d")
+bad("float32 returned", lambda x: (x**2, x), lambda gy, x: (2 * gy * x).astype("f4"), shapes="n d")
+bad("float16 inside", lambda x: (x**2, x), lambda gy, x: 2 * gy * x.astype("f2"), shapes="n d")
+bad("complex returned", lambda x: (x**2, x), lambda gy, x: 2 * gy * x + 0.1j, shapes="n d")
+bad("NaN in one entry", lambda x: (x**2, x), lambda gy, x: np.where(x == x.max(), np.nan, 2 * gy * x), shapes="n d")
+bad("gy changed in place", lambda x: (2 * x, x), lambda gy, x: np.multiply(gy, 2, out=gy), shapes="n d")
+bad("an input changed in place by forward", lambda x: (np.maximum(x, 0, out=x), x), lambda gy, x: gy * (x > 0), shapes="n d")
+bad("an input changed in place by backward", lambda x: (x**2, x), lambda gy, x: np.multiply(x, 2 * gy, out=x), shapes="n d")
+bad("np.add.at forgotten", lambda x, i: (x[i], (x.shape, i)), lambda gy, c: _set(c, gy), inputs=(X, np.array([1, 1, 0])))
+
+
+def _set(cache, gy):
+    gx = np.zeros(cache[0])
+    gx[cache[1]] = gy
+    return gx
+
+
+bad("ties in the gradient of the maximum lose", lambda x: (x.max(1), x),
+    lambda gy, x: gy[:, None] * (x == x.max(1, keepdims=True)) * (x > 0), shapes="n d")  # fmt: skip
+bad("|x| by its input", lambda x: (np.abs(x), x), lambda gy, x: gy * x, shapes="n d")
+bad("relu's mask from gy", lambda x: (np.maximum(x, 0), x), lambda gy, x: gy * (gy > 0), shapes="n d")
+bad("relu with a slope of 0.01", lambda x: (np.maximum(x, 0), x), lambda gy, x: gy * np.where(x > 0, 1, 0.01), shapes="n d")
+bad("floor as identity", lambda x: (np.floor(x), x), lambda gy, x: gy, shapes="n d")
+bad("clip passed through", lambda x: (np.clip(x, -0.5, 0.5), x), lambda gy, x: gy, shapes="n d")
+bad("a loss's mean missing", lambda y_hat, y: np.mean((y_hat - y) ** 2), lambda y_hat, y: 2 * (y_hat - y), shapes="n d, n d")
+bad("labels shifted by one", lambda x, t: (-np.log(soft(x))[np.arange(len(t)), t].sum(), (x, t)),
+    lambda gy, c: gy * (soft(c[0]) - np.roll(np.eye(c[0].shape[1])[c[1]], 1, 1)), shapes="n c, n in c")  # fmt: skip
+bad("a float scalar's gradient", lambda x, a: (a * x, (x, a)), lambda gy, c: (gy * c[1], 2 * (gy * c[0]).sum()), inputs=(V, 1.5))
+bad("a NumPy scalar's gradient", lambda x, a: (a * x, (x, a)), lambda gy, c: (gy * c[1], 2 * (gy * c[0]).sum()),
+    inputs=(V, np.float64(1.5)))  # fmt: skip
+bad("a temperature called t without a gradient", lambda x, t: (x / t, (x, t)), lambda gy, c: (gy / c[1], None),
+    inputs=(V, np.array(1.5)))  # fmt: skip
+bad("a temperature called t with gradient zero", lambda x, t: (x / t, (x, t)),
+    lambda gy, c: (gy / c[1], np.zeros_like(c[1])), inputs=(V, np.array(1.5)))  # fmt: skip
+bad("a matrix called p without a gradient", lambda x, p: (x @ p, (x, p)), lambda gy, c: (gy @ c[1].T, None),
+    shapes="n d, d m")  # fmt: skip
+bad("weights as a list of arrays", lambda x, *ws: (x @ ws[0] @ ws[1], (x, ws)),
+    lambda gy, c: (gy @ c[1][1].T @ c[1][0].T, c[0].T @ gy @ c[1][1].T, 2 * (c[0] @ c[1][0]).T @ gy),
+    shapes="n d, d m, m k")  # fmt: skip
+for _scale in (1e-9, 1e-6, 1e6, 1e9):
+    bad(f"square at {_scale:g}, 1e-4 off", lambda x: ((x**2).sum(), x), lambda gy, x: 2.0002 * gy * x, inputs=_scale * X)
+    bad(f"fft at {_scale:g}, 1e-4 off", lambda x: (np.abs(np.fft.fft(x)) ** 2, x),
+        lambda gy, x: 2.0002 * np.real(np.fft.fft(gy * np.conj(np.fft.fft(x)))), inputs=_scale * V)  # fmt: skip
+    bad(f"sigmoid times {_scale:g}, 1e-3 off", lambda x, s=_scale: (s / (1 + np.exp(-x)), x),
+        lambda gy, x, s=_scale: 1.001 * s * gy * np.exp(-x) / (1 + np.exp(-x)) ** 2, inputs=V)  # fmt: skip
+    bad(f"inverse at {_scale:g}, doubled", lambda a: ((y := np.linalg.inv(a)), y), lambda gy, y: -2 * y.T @ gy @ y.T,
+        inputs=_scale * SPD)  # fmt: skip
+bad("a cube of small numbers from a factory", lambda x: (x**3, x), lambda gy, x: 2 * gy * x**2,
+    inputs=lambda rng: 1e-6 * rng.standard_normal(5))  # fmt: skip
+bad("inverse, with a large constant added", lambda a: (np.linalg.inv(a) + 1e8, a),
+    lambda gy, a: -1.01 * np.linalg.inv(a).T @ gy @ np.linalg.inv(a).T, inputs=SPD)  # fmt: skip
+
+
+class Third:
+    """Right at the first two calls of backward."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.x = x
+        return x**2
+
+    def backward(self, gy):
+        self.calls += 1
+        return 2 * gy * self.x * (1 if self.calls < 3 else 2)
+
+
+class Second(Third):
+    def backward(self, gy):
+        self.calls += 1
+        return 2 * gy * self.x * (1 if self.calls < 2 else 2)
+
+
+class Stale(Third):
+    def forward(self, x):
+        if not hasattr(self, "x"):
+            self.x = x
+        return x**2
+
+    def backward(self, gy):
+        return 2 * gy * self.x
+
+
+class Bias(Linear):
+    """The gradient of one parameter is wrong."""
+
+    def backward(self, gy):
+        gx = super().backward(gy)
+        self.grads["b"] = gy.mean(0)
+        return gx
+
+
+class NoGradient(Linear):
+    def backward(self, gy):
+        gx = super().backward(gy)
+        del self.grads["b"]
+        return gx
+
+
+class WrongProperty(Property):
+    def backward(self, gy):
+        self.dw = (gy * self.x).mean(0)
+        return gy * self.w
+
+
+class Once(Linear):
+    """The gradient of W is made at the first call only."""
+
+    def backward(self, gy):
+        self.grads.setdefault("W", self.x.T @ gy)
+        self.grads["b"] = gy.sum(0)
+        return gy @ self.params["W"].T
+
+
+class Shared(Linear):
+    """One weight used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.params["W"] = W[:, :3] * 0.5
+        self.params["b"] = np.zeros(3)
+
+    def forward(self, x):
+        self.h = np.tanh(x @ self.params["W"])
+        return super().forward(self.h) + 0 * x
+
+    def backward(self, gy):
+        gh = super().backward(gy) * (1 - self.h**2)
+        return gh @ self.params["W"].T
+
+
+for _cls in (Third, Second, Stale, Bias, NoGradient, WrongProperty, Once, Shared):
+    WRONG[f"an object: {_cls.__name__}"] = (_cls, {"inputs": X})
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_gradient_does_not_pass(name):
+    make, how = WRONG[name]
+    report = diagnose(make(), **how)
+    assert report.status == "wrong", str(report)
+    assert all(f.evidence for f in report.findings if f.cause)

@@ -13,6 +13,10 @@ from chainrule.engine import OPS
 RULES = {rule.name: rule for rule in rules()}
 GROUPS = 4
 NAMED = 0.95
+LOOPS = {"conv_loops", "max_pool_loops"}  # slow: one in four is differenced here, all by `python -m planted.validity`
+    "conv_loops",
+    "max_pool_loops",
+}  # so slow that one in four is differenced; `python -m planted.validity` does all
 
 # The mistakes of five write-ups on backpropagation that are mistakes in a backward pass, by write-up and place.
 COURSEWORK = {
@@ -70,8 +74,9 @@ def test_a_rule_is_right_by_central_differences(name, tmp_path):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a mistake may divide by zero
 @pytest.mark.parametrize("name", RULES)
 def test_its_mistakes_are_wrong_by_central_differences(name, tmp_path):
-    said = [complaint(rule, mistake, tmp_path) for rule, mistake in planted_mistakes(RULES[name])]
-    assert not [each for each in said if each]
+    mistakes = [*planted_mistakes(RULES[name])][:: 4 if name in LOOPS else 1]
+    said = [complaint(rule, mistake, tmp_path) for rule, mistake in mistakes]
+    assert [each for each in said if each] == []
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -123,7 +128,7 @@ def test_every_mistake_of_the_write_ups_is_named(place, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["softmax", "affine", "relu", "sigmoid", "division"])
+@pytest.mark.parametrize("name", ["softmax", "tanh_layer", "relu", "sigmoid", "division"])
 @pytest.mark.parametrize("planted", [False, True], ids=["right", "wrong"])
 def test_the_verdict_is_the_same_for_a_hundred_seeds(name, planted, tmp_path):
     rule, first = next(planted_mistakes(RULES[name]))

@@ -139,7 +139,7 @@ class _Diagnosis:
         expected = self._expected(probes[0])
         wrong = self._wrong(probes, expected)
         best = probes
-        if wrong and any(is_float(x) and self._optional(n) for n, x in probes[0].values.items()):
+        if wrong and any(is_float(x) and self._optional(n) and n not in expected for n, x in probes[0].values.items()):
             for label, sampler in TARGET_SAMPLERS.items():
                 try:
                     again = self._probes(sampler)
@@ -293,7 +293,7 @@ class _Diagnosis:
             where = f"{where}; {Path(e.file).name}, line {e.line}: {e.before}"
             fix = f"line {e.line}: {e.after}"
             if known is None or known.cause != e.cause:
-                cause = _sharper(known, e.cause)
+                cause = e.cause if known is None or _agrees(known, e.cause) else known.cause
                 evidence = f"with {e.note}, yours is right at all {len(probes)} points"
                 evidence = f"{known.evidence}; {evidence}" if known else evidence
                 return Finding(name, "wrong", cause, confidence, where, evidence, fix)
@@ -306,8 +306,8 @@ class _Diagnosis:
         """The repair that says the same as the numbers, or else the simplest."""
         if not hits:
             return None
-        same = [h for h in hits if known is not None and known.firm and h.edit.cause == known.cause]
-        return (same or sorted(hits, key=lambda h: (-len(h.names), h.edit.simplicity)))[0]
+        agreeing = [h for h in hits if _agrees(known, h.edit.cause)]
+        return min(agreeing or hits, key=lambda h: (-len(h.names), h.edit.simplicity))
 
     # repairs
 
@@ -346,10 +346,7 @@ class _Diagnosis:
 
         def covered(name: str) -> bool:
             explanation = known[name]
-            own = [h for h in hits if name in h.names]
-            if explanation is not None and explanation.firm:
-                own = [h for h in own if h.edit.cause == explanation.cause]
-            return bool(own)
+            return any(name in h.names and _agrees(explanation, h.edit.cause) for h in hits)
 
         return all(covered(name) for name in wrong)
 
@@ -371,18 +368,29 @@ def _mended(found: Mapping[str, Any], probe: Probe, wrong: Sequence[str], expect
     return frozenset(right & set(wrong))
 
 
-def _sharper(known: Explanation | None, cause: str) -> str:
-    """Of what the numbers say and what an edit of the source says, the one that tells more of what was meant."""
-    if known is None:
-        return cause
-    averages = {"batch-mean-twice", "mean-for-sum"}
-    if known.firm or cause == "unknown" or (known.cause in averages and cause not in averages):
-        return known.cause
-    if known.cause == "factor" and cause == "parameter-missing" and "yours = " in known.evidence[:7]:
-        return known.cause
-    if known.cause in ("missing", "mask", "shifted", "permuted") and cause in ("path-dropped", "factor", "sign"):
-        return known.cause
-    return cause
+# What the numbers say, and the edits of the source that may say it better; of any other cause all edits may.
+REFINED = {
+    "factor": {"batch-mean-missing", "batch-mean-twice", "mean-for-sum", "ddof", "eps", "parameter-missing"},
+    "batch-mean-twice": {"mean-for-sum"},
+    "mean-for-sum": {"batch-mean-twice"},
+    "mask": {"shifted", "overwrite", "parameter-missing"},
+    "shifted": {"overwrite"},
+    "permuted": {"overwrite", "shifted", "mask"},
+    "sign": {"mask"},
+}
+
+
+def _agrees(known: Explanation | None, cause: str) -> bool:
+    """Does an edit of this cause say the same as the numbers, or say it better?"""
+    if known is None or known.cause == cause:
+        return True
+    if known.firm or cause == "unknown":
+        return False
+    if known.cause == "missing":
+        return cause not in ("path-dropped", "factor")
+    if known.cause == "factor" and cause == "parameter-missing":
+        return not known.evidence.startswith("yours = ")  # of the whole gradient it is said by a number
+    return known.cause not in REFINED or cause in REFINED[known.cause]
 
 
 def _unusable(err: Unusable) -> Finding:

@@ -40,7 +40,8 @@ def _reductions(place: Place) -> Iterator[Change]:
             if isinstance(func, ast.Attribute)
             else ast.Name(other, ast.Load())
         )
-        cause = "mean-for-sum" if name == "mean" or text(axis) not in ("0", "None") else "batch-mean-missing"
+        over_batch = text(axis) in ("0", "None")
+        cause = "mean-for-sum" if name == "mean" else "batch-mean-missing" if over_batch else "factor"
         note = f"a {name} where a {other} belongs: {quote(node)}"
         yield change(place, 1, cause, ast.Call(renamed, node.args, node.keywords), note)
         yield change(

@@ -397,6 +397,8 @@ def _operands(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explan
             continue
         others = _rearranged(tape, edges[0]) if long else _alternatives(tape, edges[0])
         for make, explanation in itertools.chain(_left_out_derivative(tape, edges[0]), others):
+            if time.monotonic() > end:
+                return
             candidates = _changed(probes, name, key, make)
             if candidates is not None and any(not p.right(name, c) for p, c in zip(probes, candidates, strict=True)):
                 explanation.where = _where(probes[0], key)

@@ -17,6 +17,7 @@ from chainrule.check.transforms import Explanation
 
 SIZE = 240  # entries of a value up to which the Jacobian of a region is computed
 REGIONS = 60
+LONG = 150  # operations in a tape from which regions are not looked at
 
 Vjp = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # (Jacobian, gy, u, v) -> gradient of u
 
@@ -79,8 +80,9 @@ def regions(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     if any(p.tape is None or np.shape(p.found[name]) != p.truth[name].shape for p in probes):
         return
     screen = min(probes, key=lambda p: sum(np.size(x) for x in p.values.values()))
-    tape = screen.tape
-    assert tape is not None
+    tape = _tape(screen)
+    if len(tape.nodes) > LONG:
+        return
     for u, v in _pairs(tape):
         parts = [part for p in (screen, *probes) if (part := _part(p, name, u, v))]
         if len(parts) <= len(probes):

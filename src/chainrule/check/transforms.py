@@ -243,28 +243,22 @@ def _sizes(probes: Sequence[Probe], name: str) -> Iterator[tuple[str, list[float
         return
     yield f"{first}.shape[0]", [float(p.values[first].shape[0]) for p in probes], True
     yield "the number of elements of y", [float(sum(part.size for part in p.y)) for p in probes], False
-    for key, x in probes[0].values.items():
-        if isinstance(x, np.ndarray) and x.ndim:
-            arrays = [p.values[key] for p in probes]
-            if any(a.ndim != x.ndim for a in arrays):
-                continue
-            for axis in range(x.ndim):
-                if (key, axis) != (first, 0):
-                    yield f"{key}.shape[{axis}]", [float(a.shape[axis]) for a in arrays], False
-            for a, b in itertools.combinations(range(x.ndim), 2):
-                if x.ndim > 2:
-                    yield (
-                        f"{key}.shape[{a}] * {key}.shape[{b}]",
-                        [float(v.shape[a] * v.shape[b]) for v in arrays],
-                        False,
-                    )
-            if x.ndim > 3:
-                yield (
-                    f"{key}.shape[0] * {key}.shape[2] * {key}.shape[3]",
-                    [float(v.shape[0] * v.shape[2] * v.shape[3]) for v in arrays],
-                    False,
-                )
-            yield f"{key}.size", [float(a.size) for a in arrays], False
+    for key, arrays in _arrays(probes):
+        for count in range(1, arrays[0].ndim + 1):
+            for axes in itertools.combinations(range(arrays[0].ndim), count):
+                label = " * ".join(f"{key}.shape[{a}]" for a in axes) if count < arrays[0].ndim else f"{key}.size"
+                if label != f"{first}.shape[0]":
+                    yield label, [float(math.prod(x.shape[a] for a in axes)) for x in arrays], False
+
+
+def _arrays(probes: Sequence[Probe]) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Inputs and outputs by name, at every probe; those with the same number of axes everywhere."""
+    names: list[tuple[str, list[Any]]] = [(key, [p.values[key] for p in probes]) for key in probes[0].values]
+    names += [("y" if probes[0].single else f"y[{k}]", [p.y[k] for p in probes]) for k in range(len(probes[0].y))]
+    for key, arrays in names:
+        first = arrays[0]
+        if isinstance(first, np.ndarray) and 0 < first.ndim <= 5 and all(x.ndim == first.ndim for x in arrays):
+            yield key, arrays
 
 
 def pretty(c: float) -> str:

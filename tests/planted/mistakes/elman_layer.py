@@ -20,7 +20,7 @@ MISTAKES = [
     Mistake("sign", "W", "(1 - self.h[t] ** 2)", "(1 + self.h[t] ** 2)"),
     Mistake(("mean-for-sum", "batch-mean-twice"), "b", "db += delta.sum(axis=0)", "db += delta.mean(axis=0)"),
     Mistake("batch-mean-twice", "U", '"U": dU, "W"', '"U": dU / len(dx), "W"', coursework="uva-2018, batches"),
-    Mistake("factor", "W", '"W": dW, "b"', '"W": dW / self.x.shape[1], "b"'),
+    Mistake(("mean-for-sum", "factor"), "W", '"W": dW, "b"', '"W": dW / self.x.shape[1], "b"'),
     Mistake("stale", "U", "        self.x = x\n", '        if not hasattr(self, "x"):\n            self.x = x\n'),
     Mistake("in-place", "gy", "delta = delta * (1 - self.h[t] ** 2)", "delta *= 1 - self.h[t] ** 2"),
     Mistake("missing", "b", '"W": dW, "b": db}', '"W": dW, "b": np.zeros_like(db)}'),

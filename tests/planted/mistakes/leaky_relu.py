@@ -5,7 +5,7 @@ RULE = Rule("leaky_relu", "LeakyReLU()", shapes="n d -> n d")
 MISTAKES = [
     Mistake("parameter-missing", "x", "        grad_input[~self.mask] *= self.slope\n", ""),
     Mistake("mask", "x", "grad_input[~self.mask]", "grad_input[self.mask]"),
-    Mistake("mask", "x", "grad_input[~self.mask] *= self.slope", "grad_input[~self.mask] = 0"),
+    Mistake(("mask", "path-dropped"), "x", "grad_input[~self.mask] *= self.slope", "grad_input[~self.mask] = 0"),
     Mistake(
         "mask",
         "x",

@@ -27,7 +27,7 @@ MISTAKES = [
     Mistake("wrong-saved", "T", "grad_z * logits", "grad_z * p"),
     Mistake("wrong-saved", "logits", "return p, (p, logits, T)", "return p, (z, logits, T)"),
     Mistake("factor", "T", "grad_T = -(grad_z", "grad_T = -2 * (grad_z"),
-    Mistake("factor", "logits", "grad_logits = grad_z /", "grad_logits = grad_z * len(p) /"),
+    Mistake(("factor", "batch-mean-missing"), "logits", "grad_logits = grad_z /", "grad_logits = grad_z * len(p) /"),
     Mistake("order-swapped", "T", "return grad_logits, grad_T", "return grad_T, grad_logits"),
     Mistake("missing", "T", "return grad_logits, grad_T", "return grad_logits, None"),
     Mistake("path-dropped", "T", "- (grad * p).sum(axis=1, keepdims=True))", ")"),
