@@ -31,7 +31,6 @@ import planted
 import torch
 from planted import ops as planted_ops
 from planted.validity import draw
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
@@ -208,7 +207,7 @@ def show(console, rows):
     """The tables of a benchmark's rows."""
     right = [row for row in rows if not row["planted"]]
     wrong = [row for row in rows if row["planted"]]
-    table = Table(title="planted mistakes", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title="planted mistakes", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("\ncause", no_wrap=True)
     for heading in ("\nplanted", "\nnamed", "\n%", "torch\nnotices", "\nraises", "rel.err.\nnotices", "\nraises"):
         table.add_column(heading, justify="right")

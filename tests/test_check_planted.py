@@ -14,9 +14,6 @@ RULES = {rule.name: rule for rule in rules()}
 GROUPS = 4
 NAMED = 0.95
 LOOPS = {"conv_loops", "max_pool_loops"}  # slow: one in four is differenced here, all by `python -m planted.validity`
-    "conv_loops",
-    "max_pool_loops",
-}  # so slow that one in four is differenced; `python -m planted.validity` does all
 
 # The mistakes of five write-ups on backpropagation that are mistakes in a backward pass, by write-up and place.
 COURSEWORK = {

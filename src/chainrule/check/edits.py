@@ -177,7 +177,7 @@ def factor_cause(factor: ast.expr, scope: Scope, missing: bool, divides: bool = 
 def is_epsilon(node: ast.expr) -> bool:
     """Is it a name for epsilon, or a small literal?"""
     value = number(node)
-    return "eps" in text(node) if value is None else 0 < abs(value) <= 1e-2
+    return "eps" in text(node).lower() if value is None else 0 < abs(value) <= 1e-2
 
 
 def sizes(scope: Scope) -> list[str]:

@@ -115,6 +115,29 @@ def _not_returned(spot: Spot) -> Iterator[Change]:
                 yield change(place, simplicity, "missing", read(name), note)
 
 
+def _backwards(spot: Spot) -> Iterator[Change]:
+    """A loop in the other direction."""
+    statement = spot.statement
+    if not isinstance(statement, ast.For) or called(statement.iter) not in ("range", "reversed"):
+        return
+    node = statement.iter
+    assert isinstance(node, ast.Call)
+    new = node.args[0] if called(node) == "reversed" else ast.Call(ast.Name("reversed", ast.Load()), [node], [])
+    yield Change(3, "permuted", "the loop runs in the other direction", statement, ((statement, "iter", None, new),))
+
+
+def _exchanged(spot: Spot) -> Iterator[Change]:
+    """Two names that stand in each other's place."""
+    uses: dict[str, list[Place]] = {}
+    for place in spot.places():
+        if place.role == "value" and isinstance(place.node, ast.Name):
+            uses.setdefault(place.node.id, []).append(place)
+    for a, b in itertools.combinations(uses, 2):
+        slots = [(p.parent, p.field, p.index, read(b)) for p in uses[a]]
+        slots += [(p.parent, p.field, p.index, read(a)) for p in uses[b]]
+        yield Change(5, "wrong-saved", f"`{a}` and `{b}` stand in each other's place", spot.statement, tuple(slots))
+
+
 def _renamed(spot: Spot) -> Iterator[Change]:
     """One name replaced wherever the statement uses it."""
     uses: dict[str, list[Place]] = {}
@@ -130,4 +153,4 @@ def _renamed(spot: Spot) -> Iterator[Change]:
                 yield Change(3, "wrong-saved", f"`{old}` stands where `{name}` belongs", spot.statement, slots)
 
 
-EDITS = (_order, _overwrite, _guard, _not_returned, _renamed)
+EDITS = (_order, _overwrite, _guard, _not_returned, _renamed, _backwards, _exchanged)

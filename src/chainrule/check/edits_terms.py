@@ -62,6 +62,8 @@ def _literals(place: Place) -> Iterator[Change]:
             cause = "sign" if other == -value else cause
             simplicity = 2 if cause == "factor" else 6
             yield change(place, simplicity, cause, read(f"{other:g}"), f"the factor {quote(node)}: {other:g}")
+        for name in place.scope.upstream if abs(value) == 1 else ():
+            yield change(place, 3, "upstream-ignored", read(name), f"{quote(node)} stands where `{name}` belongs")
 
 
 def _exponents(place: Place, value: float) -> Iterator[Change]:
@@ -111,6 +113,9 @@ def _multiplied(place: Place) -> Iterator[Change]:
     for name in scope.upstream:
         simplicity = 6 if mentions(node, scope.upstream) else 2
         yield change(place, simplicity, "upstream-ignored", times(node, read(name)), f"{quote(node)} lacks `{name}`")
+        for axis in ("-1", "0") if simplicity == 2 else ():
+            total = f"{name}.sum({axis}, keepdims=True)"
+            yield change(place, 6, "upstream-ignored", times(node, read(total)), f"{quote(node)} lacks `{total}`")
     for name in scope.masks:
         yield change(place, 3, "mask", times(node, read(name)), f"{quote(node)} is not masked by `{name}`")
     for name in scope.values:
@@ -121,6 +126,8 @@ def _multiplied(place: Place) -> Iterator[Change]:
         yield change(place, 4 + again, "parameter-missing", times(node, read(name)), missing)
         missing = f"{quote(node)} is not divided by `{name}`"
         yield change(place, 5 + again, "parameter-missing", over(node, read(name)), missing)
+        missing = f"{quote(node)} is not divided by `{name} ** 2`"
+        yield change(place, 6 + again, "parameter-missing", over(node, read(f"{name} ** 2")), missing)
         for rest in (f"(1 - {name})", f"(1 - {name} ** 2)"):  # what is left of a sigmoid's or a tanh's derivative
             missing = f"{quote(node)} is not multiplied by `{rest[1:-1]}`"
             yield change(place, 6 + again, "parameter-missing", times(node, read(rest)), missing)
@@ -151,6 +158,12 @@ def _names(place: Place) -> Iterator[Change]:
             cause = "upstream-ignored"
         simplicity = 6 if name in scope.finished else 2
         yield change(place, simplicity, cause, read(name), f"`{old}` stands where `{name}` belongs")
+    if place.role == "value" and is_operator(place.parent, ast.Mult):
+        for bound in (f"({old} > 0)", f"({old} < 0)"):
+            yield change(place, 5, "mask", read(bound), f"`{old}` stands where `{bound}` belongs")
+        for function in ("np.exp", "np.log", "np.sqrt", "np.sign"):
+            new = read(f"{function}({old})")
+            yield change(place, 6, "wrong-saved", new, f"`{old}` stands where `{function}({old})` belongs")
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
         for other in range(6):
             new = ast.Subscript(node.value, ast.Constant(other), ast.Load())

@@ -107,7 +107,9 @@ def named_ratio(
     sizes_differ = len({p.sizes for p in probes}) > 1
     constant = everywhere([ratios[0]] * len(probes))
     if constant and sizes_differ:
-        yield _constant_factor(ratios[0], probes, what, place)
+        explanation = _constant_factor(ratios[0], probes, what, place)
+        explanation.firm = not place and explanation.cause == "factor" and "/" not in pretty(1 / ratios[0])
+        yield explanation
         return
     if all(len(p.gy) == 1 and p.gy[0].size == 1 for p in probes):
         g = [float(p.gy[0].ravel()[0]) for p in probes]
@@ -139,11 +141,22 @@ def named_ratio(
     yield from _value_factor(everywhere, probes, what, place)
     if constant:
         yield _constant_factor(ratios[0], probes, what, place)
-    else:
-        seen = ", ".join(dict.fromkeys(pretty(r) for r in ratios))
-        yield Explanation(
-            "factor", f"yours = {what} x a number that changes with the sizes or the point: {seen}", "", place
-        )
+    elif min(p.truth[name].size for p in probes) > 2:  # of a single number everything is a multiple
+        yield _changing_factor(ratios, what, place)
+
+
+def _changing_factor(ratios: Sequence[float], what: str, place: str) -> Explanation:
+    """A factor that is another one at every size: n / (n - 1) for some n, or a number."""
+    for text, of in (("n / (n - 1)", lambda r: r / (r - 1)), ("(n - 1) / n", lambda r: 1 / (1 - r))):
+        counts = [of(r) if r != 1 else 0.0 for r in ratios]
+        if all(n > 1.5 and abs(n - round(n)) <= CLOSE * n for n in counts):
+            seen = ", ".join(dict.fromkeys(str(round(n)) for n in counts))
+            evidence = f"yours = {text} x {what}, with n = {seen}"
+            return Explanation("ddof", evidence, "divide by the n that forward divides by", place, firm=True)
+    seen = ", ".join(dict.fromkeys(pretty(r) for r in ratios))
+    return Explanation(
+        "factor", f"yours = {what} x a number that changes with the sizes or the point: {seen}", "", place
+    )
 
 
 def _constant_factor(c: float, probes: Sequence[Probe], what: str, place: str) -> Explanation:
@@ -598,9 +611,12 @@ def _rearranged(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
                 )
                 return
     if all(_same_numbers(p, name) for p in probes):
-        yield Explanation(
-            "permuted", "yours holds the right numbers in other places", "put the entries where their inputs stand"
-        )
+        chosen = all(3 * np.count_nonzero(p.truth[name] == 0) >= p.truth[name].size for p in probes)
+        evidence = "yours holds the right numbers in other places"
+        if chosen:
+            yield Explanation("mask", f"{evidence}; most are 0: other entries were chosen", "choose those of forward")
+        else:
+            yield Explanation("permuted", evidence, "put the entries where their inputs stand")
 
 
 def _moved(probe: Probe, name: str, axes: tuple[int, ...], by: tuple[int, ...]) -> bool:
@@ -613,7 +629,8 @@ def _moved(probe: Probe, name: str, axes: tuple[int, ...], by: tuple[int, ...]) 
     yours, moved = found[tuple(here)], truth[tuple(there)]
     tiny = probe.tolerance(name)
     distinct = np.unique(np.round(moved[np.abs(moved) > tiny], 9)).size
-    return distinct > 2 and 3 * moved.size >= truth.size and bool(np.all(np.abs(yours - moved) <= tiny))
+    enough = all(2 * (truth.shape[axis] - abs(b)) >= truth.shape[axis] for axis, b in zip(axes, by, strict=True))
+    return distinct > 2 and enough and bool(np.all(np.abs(yours - moved) <= tiny))
 
 
 def _same_numbers(probe: Probe, name: str) -> bool:
