@@ -162,6 +162,8 @@ class _Diagnosis:
         if wrong and best is not probes and all(f.cause == "unknown" for f in causes.values()):
             causes = self._causes(probes, self._wrong(probes, expected), expected) | {}
         findings = [f for f in behaviour if f.cause != "dtype"]
+        counted = {f.name for f in behaviour if f.cause == "dtype" and best[0].found[f.name].dtype.kind in "iub"}
+        causes = {n: f for n, f in causes.items() if n not in counted or f.evidence.startswith("yours")}
         for name in expected:
             if name in causes:
                 if not (name in explained and causes[name].cause in ("unknown", explained[name].cause)):
@@ -373,7 +375,8 @@ def _mended(found: Mapping[str, Any], probe: Probe, wrong: Sequence[str], expect
 
 
 # What the numbers say, and the edits of the source that may say it better; of any other cause all edits may.
-REFINED = {
+REFINED: dict[str, set[str]] = {
+    "missing": {"overwrite", "mask", "stale", "upstream-ignored", "elementwise-for-jacobian", "missing-sum", "shifted"},
     "factor": {"batch-mean-missing", "batch-mean-twice", "mean-for-sum", "ddof", "eps", "parameter-missing"},
     "batch-mean-twice": {"mean-for-sum"},
     "mean-for-sum": set(),
@@ -390,8 +393,8 @@ def _agrees(known: Explanation | None, cause: str) -> bool:
         return True
     if known.firm or cause == "unknown":
         return False
-    if known.cause == "missing":
-        return cause not in ("path-dropped", "factor")
+    if known.sized and cause.startswith("batch"):
+        return False
     if known.cause == "factor" and cause == "parameter-missing":
         return not known.evidence.startswith("yours = ")  # of the whole gradient it is said by a number
     return known.cause not in REFINED or cause in REFINED[known.cause]

@@ -156,6 +156,8 @@ def _names(place: Place) -> Iterator[Change]:
             cause = "mask"
         elif name in scope.upstream and old not in scope.upstream and not mentions(place.statement, scope.upstream):
             cause = "upstream-ignored"
+        if isinstance(node, ast.Subscript) and text(node.value) == name:  # the whole for a part of it
+            cause = "permuted" if "-1" in text(node.slice) else "shifted"
         simplicity = 6 if name in scope.finished else 2
         yield change(place, simplicity, cause, read(name), f"`{old}` stands where `{name}` belongs")
     if place.role == "value" and is_operator(place.parent, ast.Mult):

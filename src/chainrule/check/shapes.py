@@ -10,8 +10,8 @@ import numpy as np
 
 from chainrule.errors import UsageError
 
-# Distinct, small and not square, so that a transpose cannot hide and no two sizes are confused.
-SIZES = ((4, 3, 5, 6, 2, 7), (3, 5, 4, 7, 6, 2), (5, 4, 6, 3, 7, 2))
+# Distinct, small and not square, so that a transpose cannot hide; no product of sizes is the same in two sets.
+SIZES = ((4, 3, 5, 6, 2, 7), (3, 5, 6, 7, 4, 2), (5, 4, 6, 3, 7, 2))
 PART = re.compile(r"^(?:(?P<name>\w+)\s*:)?\s*(?P<axes>(?:\w+\s*)*?)(?:\bin\s+(?P<classes>\w+))?\s*$")
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from chainrule.check.probes import Probe, is_float
 
 JACOBIAN = 400  # outputs up to which the whole Jacobian is computed
+TINY = 1e-3  # a constant factor this close to 1 is no factor
+CHANGES = "a number that changes with the sizes or the point"
 CLOSE = 1e-6  # relative: two ratios that differ by less are the same number
 
 
@@ -28,6 +30,7 @@ class Explanation:
         fix: the repair.
         where: the place in the user's code, if it is known.
         firm: is this what the numbers say, whatever edit of the source would mend them, too?
+        sized: is it a factor that was recognised as a size, and not that of the batch?
     """
 
     cause: str
@@ -35,6 +38,7 @@ class Explanation:
     fix: str = ""
     where: str = ""
     firm: bool = False
+    sized: bool = False
 
 
 def whole(probes: Sequence[Probe], name: str, expected: Sequence[str]) -> Iterator[Explanation]:
@@ -107,8 +111,11 @@ def named_ratio(
     sizes_differ = len({p.sizes for p in probes}) > 1
     constant = everywhere([ratios[0]] * len(probes))
     if constant and sizes_differ:
+        if abs(ratios[0] - 1) < TINY:
+            return  # what is left of an epsilon
         explanation = _constant_factor(ratios[0], probes, what, place)
-        explanation.firm = not place and explanation.cause == "factor" and "/" not in pretty(1 / ratios[0])
+        batches = {p.values[first].shape[0] for p in probes} if (first := _first(probes[0])) else set()
+        explanation.sized = len(batches) > 1  # a factor that is the same for two batch sizes is not the batch's
         yield explanation
         return
     if all(len(p.gy) == 1 and p.gy[0].size == 1 for p in probes):
@@ -217,15 +224,26 @@ def _size_factor(
             f"multiply by {label}: sum over the batch, do not average",
             place,
         )
-    if power < 0 and (place or _summed_out(label, name)):
+    if power < 0 and not place and _summed_out(label, name, probes):
         return Explanation("mean-for-sum", evidence, "sum, do not average", place)
     verb = "divide" if power > 0 else "multiply"
-    return Explanation("factor", evidence, f"{verb} by {shown.removeprefix('1 / ')}", place, firm=power > 0)
+    return Explanation("factor", evidence, f"{verb} by {shown.removeprefix('1 / ')}", place, firm=power > 0, sized=True)
 
 
-def _summed_out(label: str, name: str) -> bool:
-    """Was the gradient summed over the axes that ``label`` counts? Not, if the input has them too."""
-    return not label.startswith((f"{name}.", "the number"))
+def _summed_out(label: str, name: str, probes: Sequence[Probe]) -> bool:
+    """Was the gradient summed over the axes that ``label`` counts? Not, if the input has an axis of that size, too."""
+    if label.startswith((f"{name}.", "the number")):
+        return False
+    sizes = next(([math.prod(v) for v in shapes] for key, shapes in _shapes(probes) if key == label), [])
+    own = [p.truth[name].shape for p in probes]
+    return not any(all(shape[k] == n for shape, n in zip(own, sizes, strict=False)) for k in range(len(own[0])))
+
+
+def _shapes(probes: Sequence[Probe]) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
+    """Every single axis of every array, by its label, at each probe."""
+    for key, arrays in _arrays(probes):
+        for axis in range(arrays[0].ndim):
+            yield f"{key}.shape[{axis}]", [(x.shape[axis],) for x in arrays]
 
 
 def _value_factor(
@@ -251,7 +269,7 @@ def _value_factor(
 
 def _sizes(probes: Sequence[Probe], name: str) -> Iterator[tuple[str, list[float], bool]]:
     """Sizes that could be a factor: the batch first, then numbers of elements, then other axes."""
-    first = next((k for k, x in probes[0].values.items() if isinstance(x, np.ndarray) and x.ndim), None)
+    first = _first(probes[0])
     if first is None:
         return
     yield f"{first}.shape[0]", [float(p.values[first].shape[0]) for p in probes], True
@@ -262,6 +280,11 @@ def _sizes(probes: Sequence[Probe], name: str) -> Iterator[tuple[str, list[float
                 label = " * ".join(f"{key}.shape[{a}]" for a in axes) if count < arrays[0].ndim else f"{key}.size"
                 if label != f"{first}.shape[0]":
                     yield label, [float(math.prod(x.shape[a] for a in axes)) for x in arrays], False
+
+
+def _first(probe: Probe) -> str | None:
+    """The first input that has axes: its first axis is taken for the batch."""
+    return next((k for k, x in probe.values.items() if isinstance(x, np.ndarray) and x.ndim), None)
 
 
 def _arrays(probes: Sequence[Probe]) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -362,7 +385,8 @@ def scaled_or_equal(probes: Sequence[Probe], name: str, candidate: Callable[[Pro
     ratios = [ratio(p.found.get(name), c, p, name) for p, c in zip(probes, candidates, strict=True)]
     if None not in ratios:
         for explanation in named_ratio([r for r in ratios if r is not None], probes, name, what):
-            yield explanation.evidence
+            if CHANGES not in explanation.evidence:
+                yield explanation.evidence
             return
 
 

@@ -24,5 +24,5 @@ MISTAKES = [
     Mistake("factor", "x", DX, DX + " / self.shape[1]"),
     Mistake(("batch-mean-twice", "factor"), "x", DX, DX + " / self.shape[0]"),
     Mistake("in-place", "gy", FLIPPED, "dy[:] = np.flip(dy, axis=self.axis)\n        flipped = dy"),
-    Mistake("missing", "x", "        return dx", "        self.dx = dx"),
+    Mistake("missing", "x", "        return dx", "        self.result = dx"),
 ]
