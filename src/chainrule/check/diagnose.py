@@ -156,7 +156,8 @@ class _Diagnosis:
                     break
                 if best is probes:
                     best = again
-        behaviour = list(misbehaviour(self.prober, best, expected))
+        usable = not any(_malformed(best, name) for name in expected)
+        behaviour = list(misbehaviour(self.prober, best, expected)) if usable else []
         explained: dict[str, Finding] = {f.name: f for f in behaviour if f.status == "wrong"}
         causes = self._causes(best, wrong, expected) if wrong else {}
         if wrong and best is not probes and all(f.cause == "unknown" for f in causes.values()):

@@ -40,6 +40,7 @@ class Probe:
         blind: entries that lie on a kink, where no gradient is the only right one: they are not compared.
         tape: the recorded forward; None where it cannot be recorded.
         single: does forward return one array, not a tuple?
+        rounding: the relative rounding of a forward that computes in less than float64; 0 otherwise.
         failure: what backward raised, if it did; then nothing was found.
     """
 
@@ -53,6 +54,7 @@ class Probe:
     blind: dict[str, np.ndarray] = field(default_factory=dict)
     tape: Tape | None = None
     single: bool = True
+    rounding: float = 0.0
     failure: Unusable | None = None
 
     @property
@@ -75,8 +77,13 @@ class Probe:
     def tolerance(self, name: str) -> float:
         """A difference of this size or less is none."""
         size = float(np.max(np.abs(self.truth.get(name, 0)), initial=0))
-        incoming = max((float(np.max(np.abs(g), initial=0)) for g in self.gy), default=0)
-        return EXACT * size + 1e-12 * max(1.0, incoming) + 4 * self.error.get(name, 0.0)
+        return max(EXACT, self.rounding * 1e4) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
+
+    def _floor(self, size: float) -> float:
+        """What rounding leaves of a gradient that is zero."""
+        incoming = max((float(np.max(np.abs(g), initial=0)) for g in self.gy), default=0.0)
+        floor = max(1e-12, 10 * self.rounding) * max(1.0, incoming)
+        return floor if size <= 10 * floor else 0.0
 
     def informs(self, name: str) -> bool:
         """Is the truth known here well enough to judge by?"""
@@ -84,13 +91,23 @@ class Probe:
         if name in self.slopes:
             return True
         hidden = name in self.blind and bool(self.blind[name].all())
-        return name in self.truth and not hidden and self.error.get(name, 0.0) <= 1e-4 * max(size, 1e-3)
+        known = self.error.get(name, 0.0) <= max(1e-4, 1e4 * self.rounding) * max(size, 1e-3)
+        return name in self.truth and not hidden and bool(np.isfinite(size)) and known
 
     def right(self, name: str, found: Any) -> bool:
         """Is this the gradient of ``name``?"""
         if name in self.slopes:
             return self._right_along(name, found)
-        return self.same(found, self.truth[name], self.tolerance(name), name)
+        close = self.same(found, self.truth[name], self.tolerance(name), name)
+        return close and (self.tape is None or self.rounding > 0 or self._right_everywhere(name, found))
+
+    def _right_everywhere(self, name: str, found: Any) -> bool:
+        """Are the small entries right, too, beside large ones?"""
+        truth = self.truth[name]
+        size = float(np.max(np.abs(truth), initial=0))
+        room = 1e-10 * size + 1e-4 * np.abs(truth) + self._floor(size) + 4 * self.error.get(name, 0.0)
+        off = np.abs(np.asarray(found, float) - truth)
+        return bool(np.all((off <= room) | self.blind.get(name, np.zeros(truth.shape, bool))))
 
     def _right_along(self, name: str, found: Any) -> bool:
         """Does it give the slopes along the random directions?"""
@@ -119,8 +136,8 @@ class Probe:
         size = float(np.max(np.abs(candidate), initial=0))
         if not np.isfinite(size):
             return False
-        floor = 1e-12 * max(1.0, *(float(np.max(np.abs(g), initial=0)) for g in self.gy))
-        return self.same(found, candidate, EXACT * size + floor + 4 * self.error.get(name, 0.0), name)
+        room = max(EXACT, self.rounding * 1e4) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
+        return self.same(found, candidate, room, name)
 
 
 class Prober:
@@ -158,8 +175,26 @@ class Prober:
             probe.found = self.gradients(values, gy, single)
         except Unusable as err:
             probe.failure = err
+        probe.rounding = self.rounding(probe)
         self.find_truth(probe, rng)
         return probe
+
+    def rounding(self, probe: Probe) -> float:
+        """The relative rounding of forward, if it is coarser than float64's: it does not see smaller changes."""
+        floats = [name for name, x in probe.values.items() if is_float(x) and x.size]
+        for unit in (2.0**-8, 2.0**-10, 2.0**-23):  # bfloat16, float16, float32
+            near = {name: probe.values[name] * (1 + unit / 64) for name in floats}
+            far = {name: probe.values[name] * (1 + 64 * unit) for name in floats}
+            try:
+                y, _ = self.forward({**probe.values, **near})
+                z, _ = self.forward({**probe.values, **far})
+            except Unusable:
+                continue
+            same = [float(np.mean(a == b)) for a, b in zip(probe.y, y, strict=True) if a.size]
+            moved = [float(np.mean(a != b)) for a, b in zip(probe.y, z, strict=True) if a.size]
+            if same and min(same) > 0.5 and max(moved) > 0.5:
+                return unit
+        return 0.0
 
     def find_truth(self, probe: Probe, rng: np.random.Generator) -> None:
         """By the recorded forward where differences of the plain one confirm it; otherwise by numbers alone."""
@@ -190,7 +225,7 @@ class Prober:
 
     def _apart_from_kinks(self, probe: Probe, name: str, gradient: np.ndarray) -> bool:
         """Is this the gradient but for entries on a kink? These are noted."""
-        if gradient.size > ENTRIES // 10:
+        if gradient.size > ENTRIES // 10 or probe.rounding:
             return False
         differs = np.zeros(gradient.shape, bool)
         for j in np.ndindex(gradient.shape):
@@ -204,7 +239,7 @@ class Prober:
     def _note_kinks(self, probe: Probe, name: str) -> None:
         """Where the user's gradient differs from the truth, is it at kinks? There both may be right."""
         found, truth = probe.found.get(name), probe.truth[name]
-        if found is None or found.shape != truth.shape or found.dtype.kind not in "fiub":
+        if probe.rounding or found is None or found.shape != truth.shape or found.dtype.kind not in "fiub":
             return
         differs = ~(np.abs(found - truth) <= np.maximum(1e-6 * (1 + np.abs(truth)), probe.tolerance(name)))
         first = np.zeros(truth.shape, bool)
@@ -241,7 +276,8 @@ class Prober:
             v = rng.standard_normal(x.shape)
             slope = self.slope(probe, name, v)
             expected = float(np.sum(gradient * v))
-            room = 1e-6 * float(np.sqrt(np.sum((gradient * v) ** 2))) + 1e-9 + 10 * float(slope.error)
+            room = max(1e-6, 1e4 * probe.rounding) * float(np.sqrt(np.sum((gradient * v) ** 2))) + 1e-9
+            room += 10 * float(slope.error)
             if not abs(slope.value - expected) <= room:
                 return False
         return True
@@ -249,7 +285,8 @@ class Prober:
     def slope(self, probe: Probe, name: str, v: np.ndarray) -> Any:
         """The derivative of sum(gy * y) along ``v``, with its error."""
         x = probe.values[name]
-        return numeric_gradient(lambda t: self.loss(probe, name, x + t * v), np.zeros(()), step=1e-3)
+        step = 1e-3 if probe.rounding == 0 else 0.03 if probe.rounding < 1e-5 else 0.2
+        return numeric_gradient(lambda t: self.loss(probe, name, x + t * v), np.zeros(()), step=step)
 
     def loss(self, probe: Probe, name: str, x: np.ndarray) -> Any:
         """Sum of gy * y with ``x`` in the place of an input. Complex where ``x`` is."""
@@ -263,14 +300,18 @@ class Prober:
         """The truth of one gradient from values of the forward alone."""
         x = probe.values[name]
         start = time.perf_counter()
-        self.loss(probe, name, x)
+        try:
+            self.loss(probe, name, x)
+        except ValueError:
+            return  # forward does not run a second time
         if x.size > ENTRIES or x.size * 14 * (time.perf_counter() - start) > SECONDS:
             rng = np.random.default_rng(self.seed)
             for v in (rng.standard_normal(x.shape) for _ in range(2 * DIRECTIONS)):
                 slope = self.slope(probe, name, v)
                 probe.slopes.setdefault(name, []).append((v, float(slope.value), float(slope.error)))
             return
-        truth = numeric_gradient(lambda x: self.loss(probe, name, x), x, step=1e-3)
+        step = 1e-3 if probe.rounding == 0 else 0.03 if probe.rounding < 1e-5 else 0.2
+        truth = numeric_gradient(lambda x: self.loss(probe, name, x), x, step=step)
         probe.truth[name] = truth.value
         self._note_kinks(probe, name)
         seen = ~probe.blind.get(name, np.zeros(x.shape, bool))
@@ -296,7 +337,10 @@ def outputs(y: Any) -> list[np.ndarray]:
     Raises:
         Unusable: it is something else.
     """
-    arrays = [np.asarray(part) for part in (y if isinstance(y, tuple) else (y,))]
+    try:
+        arrays = [np.asarray(part) for part in (y if isinstance(y, tuple) else (y,))]
+    except ValueError:
+        raise Unusable("forward", "forward returned lists of unequal lengths, expected an array of numbers") from None
     for part in arrays:
         if part.dtype.kind not in "fiubc":
             found = "None" if y is None else f"an array of {part.dtype}"
@@ -311,7 +355,7 @@ def _numbers(g: Any) -> np.ndarray | None:
     try:
         return np.asarray(g)
     except ValueError:  # lists of unequal length
-        return np.array(g, object)
+        return np.array(str(type(g)), object)
 
 
 def packed(gy: Sequence[np.ndarray], single: bool) -> Any:
