@@ -754,7 +754,7 @@ CASES = [
     ("linear", "return gx, gw, gb", "return gw, gb, gx", "order-swapped"),
     ("linear", "return gx, gw, gb", "return gx, None, gb", "missing"),
     ("linear", "return gx, gw, gb", "return np.zeros_like(x), gw, gb", "missing"),
-    ("linear", "x, w = cache", "w, x = cache", "order-swapped"),
+    ("linear", "x, w = cache", "w, x = cache", "wrong-saved"),
     ("linear", "gx = gy @ w.T", "gx = 2 * gy @ w.T", "factor"),
     ("linear", "gx = gy @ w.T", "gx = gy @ w.T / 2", "factor"),
     ("softmax", "gy - (gy * y).sum(axis=-1, keepdims=True)", "gy + (gy * y).sum(axis=-1, keepdims=True)", "sign"),
@@ -836,7 +836,7 @@ CASES = [
     ("layer_norm", "g - a - xhat * b", "g - xhat * b", "path-dropped", None),
     ("layer_norm", "gx = rstd * (g - a - xhat * b)", "gx = g - a - xhat * b", "parameter-missing", None),
     ("layer_norm", "g = gy * gamma", "g = gy", "parameter-missing"),
-    ("layer_norm", "a = g.mean(axis=-1, keepdims=True)", "a = g.sum(axis=-1, keepdims=True)", "mean-for-sum"),
+    ("layer_norm", "a = g.mean(axis=-1, keepdims=True)", "a = g.sum(axis=-1, keepdims=True)", "factor"),
     ("layer_norm", "a = g.mean(axis=-1, keepdims=True)", "a = g.mean(axis=0, keepdims=True)", "missing-sum"),
     ("layer_norm", "(g * xhat).mean(axis=-1, keepdims=True)", "(g * x).mean(axis=-1, keepdims=True)", "wrong-saved"),
     (
@@ -893,7 +893,7 @@ CASES = [
     ("sigmoid", "gz = gy * y * (1 - y)", "gz = y * (1 - y)", "upstream-ignored", "gz = y * (1 - y) * gy"),
     ("sigmoid", "(gz * x).sum(axis=0)", "(gy * x).sum(axis=0)", "wrong-saved"),
     ("sigmoid", "return gz * w, (gz * x).sum(axis=0)", "return (gz * x).sum(axis=0), gz * w", "order-swapped"),
-    ("sigmoid", "x, w, y = ctx.saved_tensors", "y, w, x = ctx.saved_tensors", "order-swapped"),
+    ("sigmoid", "x, w, y = ctx.saved_tensors", "y, w, x = ctx.saved_tensors", "wrong-saved"),
     ("tanh_nested", "return (gy * (1 - y**2)) @ w.T", "return (gy * (1 - y)) @ w.T", "parameter-missing", None),
     ("tanh_nested", "return (gy * (1 - y**2)) @ w.T", "return (gy * (1 - z**2)) @ w.T", "wrong-saved"),
     ("tanh_nested", "gz = gy * (1 - y * y)", "gz = gy * (1 - z * z)", "wrong-saved"),
@@ -1138,7 +1138,7 @@ def test_edits_are_few_simplest_first_and_each_is_another(name: str, tmp_path: P
     holder, attribute = place(module, rule.edited)
     found = list(edits(holder.__dict__[attribute], nested=rule.nested))
     own = [edit for edit in found if edit.function.__globals__ is module.__dict__]
-    assert 0 < len(found) < 3000
+    assert 0 < len(found) < 5000
     assert [edit.simplicity for edit in own] == sorted(edit.simplicity for edit in own)
     assert all(edit.before != edit.after for edit in found)
     lines = rule.source.splitlines()

@@ -71,7 +71,10 @@ def header(statement: ast.AST) -> str:
     """A statement in one line; of a loop or a condition, its first."""
     if isinstance(statement, ast.For | ast.If | ast.While | ast.With):
         return ast.unparse(statement).partition("\n")[0]
-    return " ".join(ast.unparse(statement).split("\n"))
+    line = " ".join(ast.unparse(statement).split("\n"))
+    if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Tuple) and len(statement.value.elts) > 1:
+        return f"return {line.removeprefix('return ')[1:-1]}"  # as people write it
+    return line
 
 
 # -------------------------------------------------------------------------------------------------- building blocks
