@@ -609,5 +609,5 @@ def test_a_function_without_a_pullback():
 def test_an_object_that_cannot_be_copied():
     layer = Prefixed()
     layer.log = (line for line in ())
-    with pytest.raises(Unusable, match="a Prefixed cannot be copied to start afresh: TypeError"):
+    with pytest.raises(UsageError, match="a Prefixed cannot be copied to start afresh: TypeError"):
         as_target(layer).start()

@@ -9,10 +9,13 @@ from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from chainrule.check.calling import (
     Context,
     Protocol,
     arguments,
+    arraylike,
     called,
     functions,
     matched,
@@ -20,18 +23,19 @@ from chainrule.check.calling import (
     parameters,
     returning,
     running,
+    spelled,
     times,
 )
 from chainrule.check.foreign import of_jax, of_torch
-from chainrule.check.objects import of_object
+from chainrule.check.objects import of_object, returned_names
 from chainrule.check.target import Target, Unusable
 from chainrule.engine import Op
 from chainrule.errors import UsageError
 
 CONTEXTS = frozenset({"ctx", "context", "self_"})  # forward's first parameter, where values are saved on it
 FORMS = (
-    "a pair of functions (forward, backward), a function that returns (y, pullback), an object or a class with forward "
-    "and backward, a chainrule op, a torch.autograd.Function, a jax.custom_vjp function"
+    "a pair of functions (forward, backward), a function that returns (y, pullback) or a loss and its gradients, an "
+    "object or a class with forward and backward, a chainrule op, a torch.autograd.Function, a jax.custom_vjp function"
 )
 
 
@@ -187,6 +191,8 @@ class _Pullbacks:
     settings: Mapping[str, Any]
     code: dict[str, FunctionType]
 
+    back: Any = None  # one function of gy, or one for each input
+
     def forward(self, values: Mapping[str, Any]) -> Any:
         self.given = {name: values[name] for name in self.names if name in values}
         with running("forward", self.code):
@@ -198,6 +204,8 @@ class _Pullbacks:
                 self.back = back
             case (y, _, _, *_) if _pulls(returned[1:]):
                 self.back = returned[1:]
+            case (y, *rest) if np.ndim(y) == 0 and (gradients := self._gradients(rest)) is not None:
+                self.back = lambda gy: _times(gradients, gy)
             case _:
                 raise Unusable(
                     "forward",
@@ -211,6 +219,20 @@ class _Pullbacks:
         with running("backward", self.code):
             result = self._pulled(gy)
         return matched(result, self.given, self.names, self.code)
+
+    def _gradients(self, rest: list[Any]) -> Any:
+        """What a function returns beside a loss, if it is gradients: by the names it gives them, or in order."""
+        found = rest[0] if len(rest) == 1 and isinstance(rest[0], (dict, tuple, list)) else rest
+        parts = list(found.values() if isinstance(found, dict) else found)
+        saved = any(part is x for part in parts for x in self.given.values())  # a cache for a backward
+        if saved or not any(map(arraylike, parts)) or not all(part is None or arraylike(part) for part in parts):
+            return None
+        if found is rest:
+            names = returned_names(self.code.get("forward"))[1:]
+            known = {spelling for name in self.names for spelling in spelled(name)}
+            if len(names) == len(rest) and set(names) <= known:
+                return dict(zip(names, rest, strict=True))
+        return found
 
     def _pulled(self, gy: Any) -> Any:
         if callable(self.back):
@@ -229,6 +251,15 @@ def _pulls(parts: Any) -> bool:
     return any(callable(part) for part in parts) and all(part is None or callable(part) for part in parts)
 
 
+def _times(gradients: Any, gy: Any) -> Any:
+    """The gradients of a loss, times the gradient coming in."""
+    if isinstance(gradients, dict):
+        return {key: _times(g, gy) for key, g in gradients.items()}
+    if isinstance(gradients, (tuple, list)):
+        return tuple(_times(g, gy) for g in gradients)
+    return None if gradients is None else np.asarray(gradients) * np.asarray(gy)
+
+
 def _kind(x: Any) -> str:
     """What this is, in words."""
     if isinstance(x, (tuple, list)):
@@ -237,7 +268,7 @@ def _kind(x: Any) -> str:
 
 
 def _of_pullbacks(function: Any, name: str | None, settings: Mapping[str, Any] | None = None) -> Target:
-    names = arguments(function)
+    names = tuple(n for n in arguments(function) if n not in (settings or {}))
     code = functions(forward=function, backward=function)
     return Target(
         name or name_of(function),

@@ -131,7 +131,8 @@ def _memory(prober: Prober, first: Probe, expected: Sequence[str]) -> Iterator[F
             before = {name: None if g is None else np.array(g) for name, g in before.items()}
             y = session.forward(copied(later.values))
             if not _equal(y, later.y[0] if later.single else tuple(later.y)):
-                return  # it is forward that goes on from one call to the next: a generator, running statistics
+                yield from _remembering(prober, later, y)
+                return
             found = dict(session.backward(packed(later.gy, later.single)))
         except Unusable as err:
             yield Finding(
@@ -161,6 +162,16 @@ def _memory(prober: Prober, first: Probe, expected: Sequence[str]) -> Iterator[F
         else:
             yield _stale(name, later, first, again)
     yield from _overwritten(prober.target, kept)
+
+
+def _remembering(prober: Prober, later: Probe, y: Any) -> Iterator[Finding]:
+    """A forward whose output depends on what went before: on earlier inputs, or only on how often it was called?"""
+    session = prober.target.start()
+    session.forward(copied(later.values))
+    if not _equal(session.forward(copied(later.values)), y):  # with a generator or a counter it would be the same
+        evidence = "after an earlier call on the same object forward gives another output than on a fresh object"
+        fix = "let forward save its values anew at every call"
+        yield Finding("forward", "wrong", "stale", "proved", "", evidence, fix)
 
 
 def _later(prober: Prober, first: Probe, expected: Sequence[str]) -> Probe | None:

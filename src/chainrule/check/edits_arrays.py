@@ -156,6 +156,13 @@ def _layouts(place: Place) -> Iterator[Change]:
     if isinstance(node, ast.Call) and name in REARRANGING:
         array = node.func.value if is_method(node) else (node.args or [node])[0]  # type: ignore[attr-defined]
         yield change(place, 5, REARRANGING[name], array, f"{quote(node)} needs no {name}")
+    if isinstance(node, ast.Call) and name in JOINS and node.args and isinstance(node.args[0], ast.List | ast.Tuple):
+        parts = node.args[0].elts
+        for i, k in itertools.combinations(range(len(parts)), 2):
+            swapped = list(parts)
+            swapped[i], swapped[k] = parts[k], parts[i]
+            joined = ast.Call(node.func, [ast.List(swapped, ast.Load()), *node.args[1:]], node.keywords)
+            yield change(place, 2, "permuted", joined, f"the order of the parts in {quote(node)}")
     if not place.term or is_size(node, place.scope):
         return
     if isinstance(place.parent, ast.Return | ast.Assign):
@@ -176,6 +183,7 @@ def _layouts(place: Place) -> Iterator[Change]:
             yield change(place, 5, "permuted", new, f"entries of {quote(array)} that must be reversed")
 
 
+JOINS = frozenset({"concatenate", "hstack", "vstack", "stack", "column_stack"})
 REARRANGING = {
     "roll": "shifted",
     "diag": "elementwise-for-jacobian",

@@ -93,8 +93,21 @@ def _factors(place: Place) -> Iterator[Change]:
         yield change(place, 6, "unknown", times(node.left, node.right), f"a division by {quote(node.right)}")
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and not is_mask(node.right, scope.masks):
         yield change(place, 6, "unknown", over(node.left, node.right), f"a multiplication by {quote(node.right)}")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.right, ast.Name):
+        yield from _out_of_the_sum(place, node)
     if place.term and not is_mask(node, scope.masks):
         yield from _multiplied(place)
+
+
+def _out_of_the_sum(place: Place, node: ast.BinOp) -> Iterator[Change]:
+    """``x * sum(gy)`` where ``sum(x * gy)`` belongs."""
+    outside, inside = (node.left.left, node.left.right) if is_operator(node.left, ast.Mult) else (None, node.left)
+    for name in place.scope.upstream:
+        for axis in ("0", "-1, keepdims=True"):
+            total: ast.expr = read(f"(({text(inside)}) * {name}).sum({axis})")
+            new = total if outside is None else times(outside, total)
+            note = f"`{text(inside)}` stands outside a sum over `{name}`"
+            yield change(place, 6, "missing-sum", new, note)
 
 
 def _multiplied(place: Place) -> Iterator[Change]:
@@ -128,8 +141,8 @@ def _multiplied(place: Place) -> Iterator[Change]:
         yield change(place, 5 + again, "parameter-missing", over(node, read(name)), missing)
         missing = f"{quote(node)} is not divided by `{name} ** 2`"
         yield change(place, 6 + again, "parameter-missing", over(node, read(f"{name} ** 2")), missing)
-        for rest in (f"(1 - {name})", f"(1 - {name} ** 2)"):  # what is left of a sigmoid's or a tanh's derivative
-            missing = f"{quote(node)} is not multiplied by `{rest[1:-1]}`"
+        for rest in (f"(1 - {name})", f"(1 - {name} ** 2)", f"np.exp({name})"):  # of a sigmoid, a tanh, a log-softmax
+            missing = f"{quote(node)} is not multiplied by `{rest}`"
             yield change(place, 6 + again, "parameter-missing", times(node, read(rest)), missing)
 
 
@@ -183,7 +196,7 @@ def _epsilon(place: Place) -> Iterator[Change]:
     if place.role != "value":
         return
     root = called(node) in ("sqrt", "rsqrt") or (is_operator(node, ast.Pow) and number(node.right) in (0.5, -0.5))
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and is_epsilon(node.right):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub) and is_epsilon(node.right):
         yield change(place, 2, "eps", node.left, f"epsilon in {quote(node)}")
         inner = node.left
         if called(inner) in ("sqrt", "std") and isinstance(inner, ast.Call) and inner.args:

@@ -49,7 +49,7 @@ class _Torch:
         }
         with running("forward", self.code):
             self.y = self.function.apply(*self.inputs.values())
-        return _each(lambda y: y.detach().numpy(), self.y)
+        return _each(_to_numpy, self.y)
 
     def backward(self, gy: Any) -> dict[str, Any]:
         import torch
@@ -66,6 +66,13 @@ class _Torch:
         with running("backward", self.code):
             found = torch.autograd.grad(outputs, list(wanted.values()), incoming, allow_unused=True)
         return {n: None if g is None else g.detach().numpy() for n, g in zip(wanted, found, strict=True)}
+
+
+def _to_numpy(y: Any) -> np.ndarray:
+    import torch
+
+    y = y.detach().cpu()
+    return np.asarray(y.float() if y.dtype == torch.bfloat16 else y)  # NumPy has no bfloat16
 
 
 def of_jax(function: Any, name: str | None = None) -> Target:

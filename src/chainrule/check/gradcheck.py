@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.check.points import lifted
 from chainrule.check.truth import SHRINKS
 from chainrule.engine import Tensor, no_grad
+from chainrule.errors import UsageError
 
 
 class GradcheckError(AssertionError):
@@ -43,6 +45,10 @@ def gradcheck(
         nondet_tol: accepted difference between two walks back with the same inputs.
         fast_mode: compare :math:`u^\top J v` for one random pair of directions only.
 
+    Raises:
+        GradcheckError: a gradient is wrong.
+        UsageError: ``func`` cannot be called or returns no Tensor; no input is floating-point.
+
     >>> gradcheck(lambda x: np.exp(-(x**2)), [np.array([0.5, 1.5])])
     True
     """
@@ -58,11 +64,16 @@ def gradcheck(
 def _check(
     func: Callable, inputs: Any, eps: float, atol: float, rtol: float, nondet_tol: float, fast_mode: bool
 ) -> None:
-    if isinstance(inputs, (np.ndarray, Tensor)):
-        inputs = (inputs,)
-    arrays = [x.value if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
-    arrays = [np.array(x, np.float64) if x.dtype.kind == "f" else x for x in arrays]
+    if not callable(func):
+        raise UsageError(
+            f"gradcheck takes one function of Tensors, found a {type(func).__name__}; "
+            "for a pair (forward, backward) and other forms call diagnose"
+        )
+    arrays = [_array(i, x) for i, x in enumerate(inputs if isinstance(inputs, (list, tuple)) else (inputs,))]
     places = [i for i, x in enumerate(arrays) if x.dtype == np.float64]
+    if not places:
+        kinds = ", ".join(str(x.dtype) for x in arrays) or "none"
+        raise UsageError(f"gradcheck needs at least one floating-point input, found {kinds}")
     rng = np.random.default_rng(0)
     for k, y in enumerate(_outputs(func(*_tensors(arrays, places)))):
         weights = [rng.standard_normal(y.shape)] if fast_mode else _units(y.shape)
@@ -88,8 +99,22 @@ def _tensors(arrays: Sequence[np.ndarray], places: Sequence[int]) -> list[Any]:
     return [Tensor(x, requires_grad=True) if i in places else x for i, x in enumerate(arrays)]
 
 
-def _outputs(y: Any) -> tuple[Any, ...]:
-    return tuple(y) if isinstance(y, (tuple, list)) else (y,)
+def _array(i: int, x: Any) -> np.ndarray:
+    """An input as an array, floats in float64."""
+    array = np.asarray(lifted(x))
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"input {i} of gradcheck is {x!r:.40}, expected an array of real numbers")
+    return np.array(array, np.float64) if array.dtype.kind == "f" else array
+
+
+def _outputs(y: Any) -> tuple[Tensor, ...]:
+    outputs = tuple(y) if isinstance(y, (tuple, list)) else (y,)
+    other = [type(part).__name__ for part in outputs if not isinstance(part, Tensor)]
+    if other:
+        raise UsageError(
+            f"the function given to gradcheck returned a {other[0]}, expected a Tensor or a tuple of Tensors"
+        )
+    return outputs
 
 
 def _units(shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -128,10 +153,11 @@ def _difference(
     slope = np.array(np.nan)
     for shrink in 8.0 ** np.arange(SHRINKS):
         with contextlib.suppress(ValueError):
-            value(eps / shrink), value(-eps / shrink)
-            step = eps / shrink if shrink == 1 else eps / shrink / 512  # well within the domain, not at its border
+            border = value(eps / shrink), value(-eps / shrink)
+            # well within the domain, not at its border; a power of two, so that x + step is exact beside x = 1
+            step = eps if shrink == 1 else 2.0 ** np.floor(np.log2(eps / shrink / 512))
             slope = (value(step) - value(-step)) / (2 * step)
-            if np.all(np.isfinite(slope)):
+            if np.all(np.isfinite([*border, slope])):
                 break
     return slope
 

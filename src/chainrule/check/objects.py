@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType, MethodType
+from types import FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 import numpy as np
 
 from chainrule.check.calling import Protocol, arguments, called, functions, matched, plain, running, spelled, times
-from chainrule.check.target import Target, Unusable
+from chainrule.check.target import Target
 from chainrule.engine import Tensor
+from chainrule.errors import UsageError
 from chainrule.nn import Module
 
 PARAMETERS = ("params", "parameters", "_params")  # attributes that hold many parameters, in a dictionary or a list
@@ -119,7 +121,7 @@ def _held(obj: Any, prefix: str, seen: set[int]) -> Iterator[Held]:
     if id(obj) in seen:
         return
     seen.add(id(obj))
-    attributes = vars(obj)
+    attributes = _attributes(obj)
     known = set(attributes) | _attributes_used(type(obj))
     for found in (*_in_containers(obj, known), *_in_attributes(obj, known)):
         if id(found.value) not in seen:
@@ -143,7 +145,7 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_layer(x: Any) -> bool:
-    return hasattr(x, "__dict__") and not isinstance(x, type) and callable(getattr(x, "backward", None))
+    return not isinstance(x, (type, np.ndarray)) and callable(getattr(x, "backward", None))
 
 
 def _is_array(x: Any) -> bool:
@@ -152,7 +154,7 @@ def _is_array(x: Any) -> bool:
 
 def _in_containers(obj: Any, known: set[str]) -> Iterator[Held]:
     """``params["W"]`` and ``grads["W"]``, or lists of both."""
-    values = next((x for name in PARAMETERS if isinstance(x := vars(obj).get(name), (dict, list))), None)
+    values = next((x for name in PARAMETERS if isinstance(x := _attributes(obj).get(name), (dict, list))), None)
     gradients = next((name for name in GRADIENTS if name in known), None)
     if values is None or gradients is None:
         return
@@ -165,7 +167,7 @@ def _in_containers(obj: Any, known: set[str]) -> Iterator[Held]:
 
 def _in_attributes(obj: Any, known: set[str]) -> Iterator[Held]:
     """``W`` and ``dW``; ``weight.data`` and ``weight.grad``; lists and dictionaries of the latter."""
-    for name, value in vars(obj).items():
+    for name, value in _attributes(obj).items():
         if _is_array(value):
             places = [place for place in spelled(name)[1:] if place in known]
             if places:
@@ -178,6 +180,21 @@ def _in_attributes(obj: Any, known: set[str]) -> Iterator[Held]:
                 key = name if whole else (int if isinstance(value, list) else str)(path.split(".", 1)[1])
                 if not isinstance(value, tuple):
                     yield Held(path, obj if whole else value, key, inside, _always(part), ["grad"])
+
+
+def _attributes(obj: Any) -> dict[str, Any]:
+    """What an object keeps: in its ``__dict__``, in its ``__slots__``, behind properties that can be set."""
+    described = [
+        name
+        for base in type(obj).__mro__
+        for name, x in vars(base).items()
+        if isinstance(x, MemberDescriptorType) or (isinstance(x, property) and x.fset is not None)
+    ]
+    kept = dict(getattr(obj, "__dict__", {}))
+    for name in described:
+        with contextlib.suppress(Exception):  # an empty slot; a property that computes what is not there yet
+            kept[name] = getattr(obj, name)
+    return kept
 
 
 def _attributes_used(cls: type) -> set[str]:
@@ -196,10 +213,9 @@ class _Object:
         try:
             self.obj = copy.deepcopy(obj)
         except Exception as err:
-            raise Unusable(
-                "forward",
+            raise UsageError(
                 f"a {type(obj).__name__} cannot be copied to start afresh: {type(err).__name__}: {err}; make it "
-                "without open files, modules and the like in its attributes",
+                "without open files, modules and the like in its attributes"
             ) from err
         self.names, self.code = names, code
         self.held = {h.name: h for h in held(self.obj)}
@@ -233,7 +249,7 @@ class _Object:
         if result is None:
             return {name: getattr(self.obj, kept) for name in self.given if (kept := self._kept(name))}
         if isinstance(result, tuple) and len(result) == len(self.given) + len(self.held) > len(self.given):
-            own = _returned_names(self.code.get("backward"))[len(self.given) :]
+            own = returned_names(self.code.get("backward"))[len(self.given) :]
             by_spelling = {spelling: name for name in self.held for spelling in spelled(name)}
             names = [by_spelling.get(name, "") for name in own]
             if sorted(names) != sorted(self.held):
@@ -250,8 +266,15 @@ class _Object:
         return next((place for place in places if hasattr(self.obj, place)), None)
 
 
-def _returned_names(function: FunctionType | None) -> list[str]:
-    """The names in a function's last ``return a, self.b``; others are empty."""
+def returned_names(function: FunctionType | None) -> list[str]:
+    """The names in a function's last ``return a, self.b``; others are empty.
+
+    >>> def loss(x):
+    ...     dx = 2 * x
+    ...     return (x**2).sum(), dx
+    >>> returned_names(loss)
+    ['', 'dx']
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))) if function else None
     except (OSError, SyntaxError, TypeError):

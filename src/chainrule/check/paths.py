@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.check.probes import Probe
 from chainrule.check.record import Change, Edge, Tape
-from chainrule.check.transforms import CLOSE, Explanation, named_ratio, operand
+from chainrule.check.transforms import CLOSE, Explanation, left_out_or_twice, named_ratio, operand
 
 Key = tuple  # where an edge stands in the source
 
@@ -333,16 +333,11 @@ def _values(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     for index, node in enumerate(_tape(probes[0]).nodes):
         if node.op is None or not _broadcasts(node.value.shape, probes[0].truth[name].shape):
             continue
-        for verb, change in (("multiply", np.divide), ("divide", np.multiply)):
+        for change in (np.divide, np.multiply):
             if all(_is_changed(p, name, index, change) for p in probes):
-                label = _tape(probes[0]).name(index)
-                sign = "/" if verb == "multiply" else "x"
-                yield Explanation(
-                    "parameter-missing",
-                    f"`{label}` is left out: yours = the expected gradient {sign} {label}",
-                    f"{verb} by {label}",
-                    f"forward, {node.place}",
-                )
+                found = left_out_or_twice(_tape(probes[0]), index, change is np.divide)
+                found.where = f"forward, {node.place}"
+                yield found
 
 
 def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:

@@ -95,7 +95,7 @@ def regions(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
                     f"from `{b}` (v) back to `{a}` (u) yours uses {text}; the rest is right",
                     f"use the derivative of `{b}` with respect to `{a}`",
                     f"forward, {tape.nodes[v].place}",
-                    firm=cause not in ("mask", "wrong-saved"),
+                    firm=cause not in ("mask", "wrong-saved", "parameter-missing"),
                 )
                 return
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from chainrule.errors import UsageError
 
 # Distinct, small and not square, so that a transpose cannot hide; no product of sizes is the same in two sets.
 SIZES = ((4, 3, 5, 6, 2, 7), (3, 5, 6, 7, 4, 2), (5, 4, 6, 3, 7, 2))
+MOST = 10_000_000  # entries of one input
 PART = re.compile(r"^(?:(?P<name>\w+)\s*:)?\s*(?P<axes>(?:\w+\s*)*?)(?:\bin\s+(?P<classes>\w+))?\s*$")
 
 
@@ -27,15 +30,17 @@ class Part:
     classes: str | None
 
 
-def parse(shapes: str) -> list[Part]:
+def parse(shapes: Any) -> list[Part]:
     """The parts of a line of shapes.
 
     Raises:
-        UsageError: a part is not written as letters or numbers.
+        UsageError: this is no text, a part is not written as letters or numbers, or an input would be too large.
 
     >>> [part.axes for part in parse("x: n d, d 3 -> n 3")]
     [('n', 'd'), ('d', '3')]
     """
+    if not isinstance(shapes, str) or not shapes.strip():
+        raise UsageError(f'shapes is {shapes!r}, expected a text with a part for each input, as in "n d, d m"')
     parts = []
     for text in shapes.partition("->")[0].split(","):
         match = PART.match(text.strip())
@@ -44,7 +49,12 @@ def parse(shapes: str) -> list[Part]:
                 f'shapes: "{text.strip()}" is no shape; one part for each input, letters for sizes, as in "n d, d m", '
                 '"x: n d, w: d m", or "n c, n in c" for labels'
             )
-        parts.append(Part(match["name"], tuple(match["axes"].split()), match["classes"]))
+        part = Part(match["name"], tuple(match["axes"].split()), match["classes"])
+        if math.prod(int(a) for a in part.axes if a.isdecimal()) > MOST:
+            raise UsageError(f'shapes: "{text.strip()}" is too large to check, expected at most {MOST:,} entries')
+        if part.classes is not None and part.classes.isdecimal() and int(part.classes) == 0:
+            raise UsageError(f'shapes: "{text.strip()}" has no classes to draw from, expected at least 1')
+        parts.append(part)
     return parts
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.probes import Probe, is_float
+from chainrule.check.record import Tape
 
 JACOBIAN = 400  # outputs up to which the whole Jacobian is computed
 TINY = 1e-3  # a constant factor this close to 1 is no factor
@@ -473,7 +474,13 @@ def _unsummed(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
 def _adjoints(probe: Probe) -> dict[int, np.ndarray]:
     tape = probe.tape
     seeds = {i: g for i, g in zip(tape.outputs, probe.gy, strict=True) if i is not None} if tape else {}
-    return tape.sweep(seeds, {}) if tape else {}
+    found = tape.sweep(seeds, {}) if tape else {}
+    for index, node in enumerate(tape.nodes if tape else []):  # products that are summed where a factor was broadcast
+        if index in found and node.op is not None and node.op.name == "mul" and tape is not None:
+            for place, x in enumerate(tape.values(node)):
+                if np.shape(x) == node.value.shape:
+                    found[-2 * index - place - 1] = found[index] * x
+    return found
 
 
 def _reduction(array: np.ndarray, result: Any, tolerance: float) -> tuple[int, ...] | None:
@@ -520,15 +527,41 @@ def _parameter(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     for other, x in probes[0].values.items():
         if other == name or not is_float(x) or x.size <= 1:
             continue
-        for text, change in (("multiply", np.divide), ("divide", np.multiply)):
+        for change in (np.divide, np.multiply):
 
             def candidate(probe: Probe, other: str = other, change: Any = change) -> Any:
                 return _same_shape(change, probe.truth[name], probe.values[other])
 
-            for found in scaled_or_equal(
-                probes, name, candidate, f"the expected gradient {'/' if text == 'multiply' else 'x'} {other}"
-            ):
-                yield Explanation("parameter-missing", f"{other} is left out: {found}", f"{text} by {other}")
+            for _ in scaled_or_equal(probes, name, candidate, other):
+                tape = probes[0].tape
+                if tape is None:
+                    sign, verb = ("/", "multiply") if change is np.divide else ("x", "divide")
+                    evidence = f"{other} is left out: yours = the expected gradient {sign} {other}"
+                    yield Explanation("parameter-missing", evidence, f"{verb} by {other}")
+                else:
+                    yield left_out_or_twice(tape, tape.leaves[other], change is np.divide)
+
+
+def left_out_or_twice(tape: Tape, index: int, divided: bool) -> Explanation:
+    """The user's gradient is the expected one divided by a value (or times it): was it left out, or used too often?
+
+    A forward that divides by a value leaves 1 / value in the gradient: one more division is one too many.
+    """
+    label = tape.name(index)
+    uses = {
+        (node.op.name, place)
+        for node in tape.nodes
+        for place, x in enumerate(node.inputs)
+        if node.op is not None and isinstance(x, int) and x == index
+    }
+    divisor = ("div", 1) in uses and not any(op in ("mul", "matmul", "einsum", "linear") for op, _ in uses)
+    sign = "/" if divided else "x"
+    if divided == divisor:
+        done, undo = ("divided by", "divide") if divided else ("multiplied with", "multiply")
+        evidence = f"{done} `{label}` once too often: yours = the expected gradient {sign} {label}"
+        return Explanation("factor", evidence, f"{undo} by {label} once less")
+    evidence = f"`{label}` is left out: yours = the expected gradient {sign} {label}"
+    return Explanation("parameter-missing", evidence, f"{'multiply' if divided else 'divide'} by {label}")
 
 
 def _same_shape(change: Any, a: np.ndarray, b: np.ndarray) -> Any:
