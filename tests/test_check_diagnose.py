@@ -1069,18 +1069,9 @@ MISUSE = {
     "a class that needs an argument": (NeedsAnArgument, {"inputs": X}, "pass an object"),
     "a function of NumPy": (np.sin, {"inputs": X}, "cannot be checked"),
 }
-UNTOLD = {
-    "wrt of an unknown name": "not refused",
-    "wrt of nothing": "not refused",
-    "wrt by number": "not refused",
-    "wrt a number": "an exception of ours",
-    "a seed that is a text": "an exception of ours",
-    "a negative seed": "an exception of ours",
-    "a seed of 2**40": "an exception of ours",
-}
 
 
-@pytest.mark.parametrize("name", marked(MISUSE, UNTOLD))
+@pytest.mark.parametrize("name", MISUSE)
 def test_misuse_is_told_in_plain_words(name):
     target, how, words = MISUSE[name]
     with pytest.raises(UsageError) as caught:
@@ -1164,7 +1155,6 @@ TRACEBACKS = {
     "forward returns NaN": "called stale",
     "forward returns complex numbers": "a ComplexWarning of ours",
     "forward fails now and then": "an exception of ours",
-    "backward returns complex numbers": "a ComplexWarning of ours",
 }
 
 
@@ -1296,7 +1286,6 @@ def test_a_single_example_is_noted():
     assert any("one example" in note for note in report.notes)
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is noted")
 def test_an_input_that_is_not_judged_is_noted():
     report = diagnose((lambda x, t: (x / t, (x, t)), lambda gy, c: (gy / c[1], None)), (V, np.array(1.5)))
     assert any("t" in note.split() for note in report.notes)
@@ -1319,13 +1308,6 @@ def _inconclusive():
 # ------------------------------------------------------------------------------------------------ torch
 
 
-NARROW = {
-    "float32": "the rounding of a narrow forward is taken for its slope",
-    "float16": "the rounding of a narrow forward is taken for its slope",
-    "bfloat16": "NumPy has no such type, and torch's TypeError comes through",
-}
-
-
 def torch_functions():
     torch = pytest.importorskip("torch")
 
@@ -1345,7 +1327,7 @@ def torch_functions():
     return torch, Tanh
 
 
-@pytest.mark.parametrize("kind", marked(("float64", "float32", "float16", "bfloat16"), NARROW))
+@pytest.mark.parametrize("kind", ("float64", "float32", "float16", "bfloat16"))
 def test_a_torch_function_in_any_number_type_is_not_accused(kind):
     torch, function = torch_functions()
     function.kind = getattr(torch, kind)

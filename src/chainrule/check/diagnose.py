@@ -16,7 +16,7 @@ from chainrule.check import paths, transforms
 from chainrule.check.adapters import as_target, of_op
 from chainrule.check.behaviour import misbehaviour
 from chainrule.check.kinks import at_kinks
-from chainrule.check.points import TARGET_SAMPLERS, Points, looks_like_target
+from chainrule.check.points import TARGET_SAMPLERS, Points, checked_settings, looks_like_target
 from chainrule.check.probes import Probe, Prober, is_float
 from chainrule.check.regions import regions
 from chainrule.check.repair import Edit, edits
@@ -26,6 +26,7 @@ from chainrule.check.saved import wrongly_saved
 from chainrule.check.target import Target, Unusable
 from chainrule.check.transforms import Explanation
 from chainrule.engine import Op
+from chainrule.errors import UsageError
 
 SEARCH = 5.0  # seconds that the search for a repair may take where nothing else explains the numbers
 LOOK = 1.5  # where something does, but the source may tell more
@@ -45,8 +46,8 @@ def diagnose(
 
     Args:
         target: a pair of functions ``(forward, backward)``, where forward returns ``(y, cache)`` or takes a ``ctx``; a
-            function that returns the value and its pullbacks; an object with ``forward`` and ``backward``; an op; a
-            ``torch.autograd.Function``; a ``jax.custom_vjp`` function.
+            function that returns the value and its pullbacks, or a loss and its gradients; an object with ``forward``
+            and ``backward``; an op; a ``torch.autograd.Function``; a ``jax.custom_vjp`` function.
         inputs: forward's inputs (one array, a sequence, or a dictionary by name), or a function that draws them from a
             NumPy Generator. Points near them are tried, too.
         shapes: in place of inputs: ``"n d, d m, m"``, a part for each input, a letter for each size; ``n in c`` stands
@@ -68,6 +69,7 @@ def diagnose(
     >>> report.status, report.findings[0].name, report.findings[0].cause
     ('wrong', 'w', 'batch-mean-twice')
     """
+    wrt = checked_settings(wrt, name, seed)
     if isinstance(target, Op) and inputs is None and shapes is None:
         return _op(target, wrt, name, seed)
     return _Diagnosis(as_target(target, name=name), inputs, shapes, wrt, seed).report()
@@ -102,12 +104,17 @@ def _op(op: Op, wrt: Sequence[str] | None, name: str | None, seed: int) -> GradR
         target = of_op(op, name, sample.params)
         inputs = draw(op, sample, np.random.default_rng(seed))
         pullbacks = op.run(inputs, sample.params)[1]  # None where the op declares that there is no gradient
-        declared = [n for n, pullback in zip(target.arguments, pullbacks, strict=False) if pullback is not None]
-        judged = None if op.variadic else wrt or declared
+        present = target.arguments[: len(inputs)]
+        declared = [n for n, pullback in zip(present, pullbacks, strict=False) if pullback is not None]
+        judged = None if op.variadic else [n for n in wrt or declared if n in present]
+        if wrt and not judged and not op.variadic:
+            continue
         report = _Diagnosis(target, lambda rng, s=sample: tuple(draw(op, s, rng)), None, judged, seed).report()
         if report.status != "correct":
             return report
         reports.append(report)
+    if not reports:
+        raise UsageError(f"{op.name}: wrt names {', '.join(wrt or ())}, expected any of {', '.join(op.inputs)}")
     return GradReport(name or op.name, reports[0].findings, [f"on {len(reports)} of its samples"])
 
 
@@ -125,7 +132,7 @@ class _Diagnosis:
     def __init__(self, target: Target, inputs: Any, shapes: str | None, wrt: Sequence[str] | None, seed: int):
         self.target, self.wrt, self.seed = target, wrt, seed
         self.prober = Prober(target, seed)
-        self.points = Points(target, self.prober, inputs, shapes, seed)
+        self.points = Points(target, self.prober, inputs, shapes, seed, wrt)
 
     def report(self) -> GradReport:
         with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
@@ -141,6 +148,7 @@ class _Diagnosis:
         if failed is not None:
             return self._failing(probes, failed)
         expected = self._expected(probes[0])
+        self.points.note_unjudged(expected, probes[0].values)
         wrong = self._wrong(probes, expected)
         best = probes
         if wrong and any(is_float(x) and self._optional(n) and n not in expected for n, x in probes[0].values.items()):
@@ -340,6 +348,8 @@ class _Diagnosis:
         for edit in edits(backward, nested=nested):
             if time.monotonic() > end or self._settled(hits, wrong, known):
                 break
+            if not any(_agrees(known[name], edit.cause) or not known[name] for name in wrong):
+                continue
             names = self._mended_by(edit, screen, wrong, expected)
             for p in informed:
                 if names and p is not screen:

@@ -74,10 +74,15 @@ class Probe:
                 return []
         return edges
 
+    @property
+    def slack(self) -> float:
+        """The relative difference that a narrow forward's rounding may make; 0 for float64."""
+        return self.rounding * (1e4 if self.rounding < 1e-5 else 30)
+
     def tolerance(self, name: str) -> float:
         """A difference of this size or less is none."""
         size = float(np.max(np.abs(self.truth.get(name, 0)), initial=0))
-        return max(EXACT, self.rounding * 1e4) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
+        return max(EXACT, self.slack) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
 
     def _floor(self, size: float) -> float:
         """What rounding leaves of a gradient that is zero."""
@@ -91,7 +96,7 @@ class Probe:
         if name in self.slopes:
             return True
         hidden = name in self.blind and bool(self.blind[name].all())
-        known = self.error.get(name, 0.0) <= max(1e-4, 1e4 * self.rounding) * max(size, 1e-3)
+        known = self.error.get(name, 0.0) <= max(1e-4, self.slack) * max(size, 1e-3)
         return name in self.truth and not hidden and bool(np.isfinite(size)) and known
 
     def right(self, name: str, found: Any) -> bool:
@@ -136,7 +141,7 @@ class Probe:
         size = float(np.max(np.abs(candidate), initial=0))
         if not np.isfinite(size):
             return False
-        room = max(EXACT, self.rounding * 1e4) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
+        room = max(EXACT, self.slack) * size + self._floor(size) + 4 * self.error.get(name, 0.0)
         return self.same(found, candidate, room, name)
 
 
@@ -276,7 +281,7 @@ class Prober:
             v = rng.standard_normal(x.shape)
             slope = self.slope(probe, name, v)
             expected = float(np.sum(gradient * v))
-            room = max(1e-6, 1e4 * probe.rounding) * float(np.sqrt(np.sum((gradient * v) ** 2))) + 1e-9
+            room = max(1e-6, probe.slack) * float(np.sqrt(np.sum((gradient * v) ** 2))) + 1e-9
             room += 10 * float(slope.error)
             if not abs(slope.value - expected) <= room:
                 return False
