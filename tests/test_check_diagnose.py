@@ -1327,7 +1327,7 @@ def torch_functions():
     return torch, Tanh
 
 
-@pytest.mark.parametrize("kind", ("float64", "float32", "float16", "bfloat16"))
+@pytest.mark.parametrize("kind", ["float64", "float32", "float16", "bfloat16"])
 def test_a_torch_function_in_any_number_type_is_not_accused(kind):
     torch, function = torch_functions()
     function.kind = getattr(torch, kind)
