@@ -56,13 +56,13 @@ def cases(name):
         op = OPS[name.removeprefix(OF_OP)]
         right = [(rule, None) for rule in planted_ops.op_rules() if rule.op is op]
         return [(planted_ops.load, *pair) for pair in [*right, *planted_ops.op_mistakes(op)]]
-    rule = next(rule for rule in planted.rules() if rule.name == name)
+    rule = next(rule for rule in planted.planted_rules() if rule.name == name)
     return [(planted.load, *pair) for pair in [(rule, None), *planted.planted_mistakes(rule)]]
 
 
 def names():
     """Every rule's name and every op's."""
-    return [rule.name for rule in planted.rules()] + [OF_OP + name for name in OPS]
+    return [rule.name for rule in planted.planted_rules()] + [OF_OP + name for name in OPS]
 
 
 def judged(name, stride):

@@ -4,13 +4,13 @@ import functools
 from collections import Counter
 
 import pytest
-from planted import load, ops, planted_mistakes, rules
+from planted import load, ops, planted_mistakes, planted_rules
 from planted.validity import complaint
 
 from chainrule.check import diagnose
 from chainrule.engine import OPS
 
-RULES = {rule.name: rule for rule in rules()}
+RULES = {rule.name: rule for rule in planted_rules()}
 GROUPS = 4
 NAMED = 0.95
 LOOPS = {"conv_loops", "max_pool_loops"}  # slow: one in four is differenced here, all by `python -m planted.validity`

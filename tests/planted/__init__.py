@@ -64,7 +64,7 @@ class Mistake:
         return (self.cause,) if isinstance(self.cause, str) else self.cause
 
 
-def rules() -> Iterator[Rule]:
+def planted_rules() -> Iterator[Rule]:
     """Every rule, by name."""
     for path in sorted((HERE / "mistakes").glob("[!_]*.py")):
         yield importlib.import_module(f"{__name__}.mistakes.{path.stem}").RULE
@@ -72,7 +72,7 @@ def rules() -> Iterator[Rule]:
 
 def planted_mistakes(rule: Rule | None = None) -> Iterator[tuple[Rule, Mistake]]:
     """Every planted mistake with its rule, or those of one rule."""
-    for each in [rule] if rule else rules():
+    for each in [rule] if rule else planted_rules():
         for mistake in importlib.import_module(f"{__name__}.mistakes.{each.name}").MISTAKES:
             yield each, mistake
 

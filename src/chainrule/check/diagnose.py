@@ -30,7 +30,7 @@ from chainrule.errors import UsageError
 
 SEARCH = 5.0  # seconds that the search for a repair may take where nothing else explains the numbers
 LOOK = 1.5  # where something does, but the source may tell more
-CONFIRM = 0.3  # and where a cause is known already and only its line is looked for
+CONFIRM = 1.0  # and where a cause is known already and only its line is looked for
 
 
 def diagnose(
@@ -150,36 +150,50 @@ class _Diagnosis:
         expected = self._expected(probes[0])
         self.points.note_unjudged(expected, probes[0].values)
         wrong = self._wrong(probes, expected)
-        best = probes
-        if wrong and any(is_float(x) and self._optional(n) and n not in expected for n, x in probes[0].values.items()):
-            for label, sampler in TARGET_SAMPLERS.items():
-                try:
-                    again = self._probes(sampler)
-                except Unusable:
-                    continue
-                still = self._wrong(again, expected)
-                if not still:
-                    self.points.notes.append(f"right for targets that are {label}, and only for those")
-                    best, wrong = again, []
-                    break
-                if best is probes:
-                    best = again
+        best, still = self._with_proper_targets(probes, expected) if wrong else (probes, [])
         usable = not any(_malformed(best, name) for name in expected)
         behaviour = list(misbehaviour(self.prober, best, expected)) if usable else []
-        explained: dict[str, Finding] = {f.name: f for f in behaviour if f.status == "wrong"}
-        causes = self._causes(best, wrong, expected) if wrong else {}
-        if wrong and best is not probes and all(f.cause == "unknown" for f in causes.values()):
-            causes = self._causes(probes, self._wrong(probes, expected), expected) | {}
+        causes = self._causes(best, still, expected) if still else {}
+        if still and best is not probes and all(f.cause == "unknown" for f in causes.values()):
+            causes = self._causes(probes, wrong, expected)
+        return self._merged(behaviour, causes, expected, best)
+
+    def _with_proper_targets(self, probes: list[Probe], expected: Sequence[str]) -> tuple[list[Probe], list[str]]:
+        """Probes with targets as they should be, one-hot for example, and what is wrong there.
+
+        A backward that is right for these is right, if no gradient of the targets is wanted.
+        """
+        best, wrong = probes, self._wrong(probes, expected)
+        if not any(is_float(x) and self._optional(n) and n not in expected for n, x in probes[0].values.items()):
+            return best, wrong
+        for label, sampler in TARGET_SAMPLERS.items():
+            try:
+                again = self._probes(sampler)
+            except Unusable:
+                continue
+            if not self._wrong(again, expected):
+                self.points.notes.append(f"right for targets that are {label}, and only for those")
+                return again, []
+            if best is probes:
+                best, wrong = again, self._wrong(again, expected)
+        return best, wrong
+
+    def _merged(
+        self, behaviour: list[Finding], causes: dict[str, Finding], expected: Sequence[str], probes: list[Probe]
+    ) -> list[Finding]:
+        """A finding for each gradient, beside those about what the code does."""
+        misbehaving = {f.name: f.cause for f in behaviour if f.status == "wrong"}
+        narrow = [f for f in behaviour if f.cause == "dtype"]
+        counted = {f.name for f in narrow if probes[0].found[f.name].dtype.kind in "iub"}
         findings = [f for f in behaviour if f.cause != "dtype"]
-        counted = {f.name for f in behaviour if f.cause == "dtype" and best[0].found[f.name].dtype.kind in "iub"}
-        causes = {n: f for n, f in causes.items() if n not in counted or f.evidence.startswith("yours")}
         for name in expected:
-            if name in causes:
-                if not (name in explained and causes[name].cause in ("unknown", explained[name].cause)):
-                    findings.append(causes[name])
-            elif name not in explained:
-                findings.append(self._right(name, best))
-        return findings + [f for f in behaviour if f.cause == "dtype"]
+            if name not in causes:
+                findings += [] if name in misbehaving else [self._right(name, probes)]
+                continue
+            said = name in misbehaving and causes[name].cause in ("unknown", misbehaving[name])
+            cut = name in counted and not causes[name].evidence.startswith("yours")  # integers: no wonder it is wrong
+            findings += [] if said or cut else [causes[name]]
+        return findings + narrow
 
     def _failing(self, probes: list[Probe], failure: Unusable) -> list[Finding]:
         """Backward raises; an edit after which it runs and is right names the mistake."""

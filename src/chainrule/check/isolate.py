@@ -175,7 +175,8 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **ONE_THREAD, "PYTHONFAULTHANDLER": ""},
+            # no bytecode: a file that was changed within a second, to the same length, would be run as it was before
+            env={**os.environ, **ONE_THREAD, "PYTHONFAULTHANDLER": "", "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
         )
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
