@@ -393,6 +393,10 @@ def _slices(place: Place, node: ast.Slice) -> Iterator[Change]:
         lower = f"{bounds[0] or 0} + {shift}"
         new = index(f"{lower} : {bounds[1]} + {shift}" if bounds[1] else f"{lower}:")
         yield change(place, 3, "shifted", new, f"`{text(node)}` is off by {shift}")
+    if bounds[0] is None and bounds[1] is not None and step is None:  # the first entries for the last
+        for name in dict.fromkeys((*place.scope.sizes, *place.scope.values)):
+            new = index(f"{name}:")
+            yield change(place, 4, "shifted", new, f"`{text(node)}` for `{name}:`")
     if step == "-1":
         yield change(place, 2, "permuted", ast.Slice(node.lower, node.upper, None), "entries in the reversed order")
     elif bounds == (None, None) and step is None:
