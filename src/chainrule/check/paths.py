@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.check.probes import Probe
 from chainrule.check.record import Change, Edge, Tape
-from chainrule.check.transforms import CLOSE, Explanation, left_out_or_twice, named_ratio, operand
+from chainrule.check.transforms import CLOSE, Explanation, broadcasts, left_out_or_twice, named_ratio, operand
 
 Key = tuple  # where an edge stands in the source
 
@@ -275,18 +275,11 @@ def _with_other_epsilon(probe: Probe, tape: Tape, name: str, index: int) -> list
     candidates: list[Any] = [tape.gradients(probe.gy)[name]]
     terms = [np.zeros_like(truth)] + [_without(probe, name, key) for key in _tape(probe).edges]
     for here, there in zip(_tape(probe).nodes[index:], tape.nodes[index:], strict=True):
-        if _broadcasts(here.value.shape, truth.shape):
+        if broadcasts(here.value.shape, truth.shape):
             for ratio in (here.value / there.value, there.value / here.value):
                 for rest in terms if len(terms) <= PAIRS else terms[:1]:
                     candidates.append(rest + (truth - rest) * ratio if np.all(np.isfinite(ratio)) else None)
     return candidates
-
-
-def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(small, large) == large
-    except ValueError:
-        return False
 
 
 def _small_constants(tape: Tape) -> Iterator[tuple[int, int]]:
@@ -331,7 +324,7 @@ def _continued(tape: Tape, index: int) -> Tape:
 def _values(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
     """A value of the forward that the whole gradient should have been multiplied with, or divided by."""
     for index, node in enumerate(_tape(probes[0]).nodes):
-        if node.op is None or not _broadcasts(node.value.shape, probes[0].truth[name].shape):
+        if node.op is None or not broadcasts(node.value.shape, probes[0].truth[name].shape):
             continue
         for change in (np.divide, np.multiply):
             if all(_is_changed(p, name, index, change) for p in probes):
@@ -342,7 +335,7 @@ def _values(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
 
 def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:
     nodes = _tape(probe).nodes
-    if index >= len(nodes) or not _broadcasts(nodes[index].value.shape, probe.truth[name].shape):
+    if index >= len(nodes) or not broadcasts(nodes[index].value.shape, probe.truth[name].shape):
         return False
     with np.errstate(all="ignore"):
         return probe.matches(name, change(probe.truth[name], nodes[index].value))
@@ -351,7 +344,7 @@ def _is_changed(probe: Probe, name: str, index: int, change: Callable) -> bool:
 def _values_of_terms(probes: Sequence[Probe], name: str, end: float) -> Iterator[Explanation]:
     """A value of the forward that one term of the gradient should have been multiplied with."""
     tape = _tape(probes[0])
-    nodes = [i for i, n in enumerate(tape.nodes) if _broadcasts(n.value.shape, probes[0].truth[name].shape)]
+    nodes = [i for i, n in enumerate(tape.nodes) if broadcasts(n.value.shape, probes[0].truth[name].shape)]
     for key in _keys(probes[0]):
         if time.monotonic() > end or len(nodes) * len(tape.edges) > 2000:
             return
@@ -373,7 +366,7 @@ def _values_of_terms(probes: Sequence[Probe], name: str, end: float) -> Iterator
 def _is_term_changed(probe: Probe, name: str, rest: np.ndarray, index: int, change: Callable) -> bool:
     """Is the user's gradient ``rest + change(term, value)``, where ``rest + term`` is the truth?"""
     nodes = _tape(probe).nodes
-    if index >= len(nodes) or not _broadcasts(nodes[index].value.shape, rest.shape):
+    if index >= len(nodes) or not broadcasts(nodes[index].value.shape, rest.shape):
         return False
     with np.errstate(all="ignore"):
         candidate = rest + change(probe.truth[name] - rest, nodes[index].value)

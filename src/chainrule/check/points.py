@@ -285,8 +285,7 @@ class Points:
             given = {n: targets(rng, x.shape) if self._is_data(n, x) else x for n, x in given.items()}
         self._warn(given)
         present = {name: np.array(x, np.float64) for name, x in self.target.parameters.items()}
-        points = [{**present, **given}]
-        points[0] = {**given, **{k: v for k, v in present.items() if k not in given}}
+        points = [{**given, **{k: v for k, v in present.items() if k not in given}}]
         large = sum(np.size(x) for x in points[0].values()) > LARGE
         resized = self._fewer(given) or self._more(given)
         for base in [given, resized] if large else [given, given, resized, resized]:

@@ -127,7 +127,7 @@ def named_ratio(
         if everywhere(g):
             yield Explanation("upstream-twice", f"yours = gy x {what}", "multiply by gy once", place, firm=True)
             return
-    for label, values, batch in _sizes(probes, name):
+    for label, values, batch in _sizes(probes):
         for sign in (1.0, -1.0):
             for power in (1, -1, 2, -2):
                 if max(values) > 1 and everywhere([sign * v**power for v in values]):
@@ -235,16 +235,9 @@ def _summed_out(label: str, name: str, probes: Sequence[Probe]) -> bool:
     """Was the gradient summed over the axes that ``label`` counts? Not, if the input has an axis of that size, too."""
     if label.startswith((f"{name}.", "the number")):
         return False
-    sizes = next(([math.prod(v) for v in shapes] for key, shapes in _shapes(probes) if key == label), [])
+    sizes = next((values for key, values, _ in _sizes(probes) if key == label), [])
     own = [p.truth[name].shape for p in probes]
-    return not any(all(shape[k] == n for shape, n in zip(own, sizes, strict=False)) for k in range(len(own[0])))
-
-
-def _shapes(probes: Sequence[Probe]) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
-    """Every single axis of every array, by its label, at each probe."""
-    for key, arrays in _arrays(probes):
-        for axis in range(arrays[0].ndim):
-            yield f"{key}.shape[{axis}]", [(x.shape[axis],) for x in arrays]
+    return not any(all(shape[k] == n for shape, n in zip(own, sizes, strict=True)) for k in range(len(own[0])))
 
 
 def _value_factor(
@@ -268,7 +261,7 @@ def _value_factor(
                     return
 
 
-def _sizes(probes: Sequence[Probe], name: str) -> Iterator[tuple[str, list[float], bool]]:
+def _sizes(probes: Sequence[Probe]) -> Iterator[tuple[str, list[float], bool]]:
     """Sizes that could be a factor: the batch first, then numbers of elements, then other axes."""
     first = _first(probes[0])
     if first is None:
@@ -438,7 +431,7 @@ def _unsummed(probes: Sequence[Probe], name: str) -> Iterator[Explanation]:
             for axes in itertools.combinations(range(ndim), count):
                 if all(_right_when_summed(p, name, axes) for p in probes):
                     shapes = f"yours has shape {np.shape(found)}, expected {truth.shape}"
-                    silent = _would_broadcast(truth.shape, np.shape(found))
+                    silent = broadcasts(truth.shape, np.shape(found))
                     yield Explanation(
                         "missing-sum",
                         f"{shapes}: summed over axis {_axes(axes)} it is the expected one"
@@ -508,7 +501,12 @@ def _right_when_summed(probe: Probe, name: str, axes: tuple[int, ...]) -> bool:
     return probe.right(name, summed.reshape(truth.shape))
 
 
-def _would_broadcast(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+def broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    """Does an array of the small shape broadcast to the large one?
+
+    >>> broadcasts((3,), (2, 3)), broadcasts((2,), (2, 3))
+    (True, False)
+    """
     try:
         return np.broadcast_shapes(small, large) == large
     except ValueError:
