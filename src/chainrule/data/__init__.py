@@ -1,5 +1,6 @@
 """Data sets and loaders: NumPy arrays, read from files that are checked and never executed."""
 
+from chainrule.data.augment import AUGMENTATIONS, Augment
 from chainrule.data.batches import Batches
 from chainrule.data.datasets import NAMES, Dataset, Samples, find, load, split
 from chainrule.data.formats import read_images
@@ -7,8 +8,10 @@ from chainrule.data.preprocess import PREPROCESSING, Preprocess
 from chainrule.data.synthetic import circles, moons, quadratic, spirals
 
 __all__ = [
+    "AUGMENTATIONS",
     "NAMES",
     "PREPROCESSING",
+    "Augment",
     "Batches",
     "Dataset",
     "Preprocess",

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from chainrule.data import PREPROCESSING
+from chainrule.data import AUGMENTATIONS, PREPROCESSING
 from chainrule.errors import UsageError
 from chainrule.models import ACTIVATIONS, INITIALISERS
 from chainrule.models import NAMES as MODELS
-from chainrule.train.presets import PRESETS
+from chainrule.train.presets import PRESETS, preset
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "adagrad": 1e-2}
 DEFAULT_EPOCHS = 30
@@ -29,6 +29,9 @@ _BELONGS_TO = {
     "step_size": ("schedule", ("step",)),
     "gamma": ("schedule", ("step", "plateau")),
     "plateau_patience": ("schedule", ("plateau",)),
+    "hidden": ("model", ("mlp",)),
+    "activation": ("model", ("mlp",)),
+    "dropout": ("model", ("mlp",)),
 }
 
 
@@ -47,6 +50,12 @@ def _widths(value: object) -> object:
     return [value] if isinstance(value, int | float) else value
 
 
+def _names(value: object) -> object:
+    """Several names: "crop,flip", or a sequence of them; "" is none."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_widths)]
 
 
@@ -90,7 +99,13 @@ class TrainConfig(BaseModel):
     preprocess: Literal[PREPROCESSING] | None = _setting(  # type: ignore[valid-type]
         "data", None, "How inputs are scaled and centred (default: the data set's)."
     )
-    image_size: int | None = _setting("data", None, "Side, in pixels, to which a folder's images are resized.", ge=1)
+    image_size: int | None = _setting("data", None, "Side, in pixels, to which images are resized.", ge=1)
+    augment: Names = _setting(
+        "data",
+        (),
+        f"Random changes of the training images, as in crop,flip; of {', '.join(AUGMENTATIONS)} (default: none).",
+    )
+    crop_padding: int = _setting("data", 4, "Zeros around an image, in pixels, before crop cuts out its size.", ge=1)
     sampler: Literal["epoch", "wrap"] = _setting(
         "data", "epoch", "Whether the last, smaller batch of an epoch is used, or dropped and all reshuffled."
     )
@@ -110,6 +125,12 @@ class TrainConfig(BaseModel):
     )
     init_std: float = _setting("model", 1e-4, "Standard deviation of the normal initialisation.", gt=0)
     dtype: Literal["float32", "float64"] = _setting("model", "float32", "Precision of the parameters and the inputs.")
+    pretrained: str | None = _setting(
+        "model", None, "File of weights to start from, .safetensors or .pth; the classification layer stays new."
+    )
+    freeze: Names = _setting(
+        "model", (), "Patterns of parameters' names that are not trained, as in 'features.*' (default: none)."
+    )
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = _setting(
         "optimiser", "adam", "Rule that updates the parameters.", "--optim"
@@ -145,6 +166,9 @@ class TrainConfig(BaseModel):
         "run", None, "Length of the run in passes over the training set (default: 30).", "-e", ge=1
     )
     eval_freq: int | None = _setting("run", None, "Steps between evaluations (default: one epoch).", ge=1)
+    eval_train: int | None = _setting(
+        "run", None, "Training samples, drawn once, that evaluations measure (default: all of them).", ge=1
+    )
     checkpoint_every: int | None = _setting(
         "run", None, "Steps between checkpoints (default: at each evaluation).", ge=1
     )
@@ -152,13 +176,18 @@ class TrainConfig(BaseModel):
         "run", None, "Stop after this many evaluations without improvement (default: never).", ge=1
     )
     seed: int = _setting("run", 0, "Seed of every random choice: split, initial weights, batches, dropout.", ge=0)
+    engine: Literal["tape", "layers", "torch"] = _setting(
+        "run", "tape", "What computes a step: the tape, explicit backprop layer by layer, or PyTorch (torch extra)."
+    )
     tensorboard: bool = _setting("run", False, "Write TensorBoard files too (needs the tensorboard extra).")
 
     @model_validator(mode="before")
     @classmethod
     def _preset_underneath(cls, settings: Any) -> Any:
-        preset = settings.get("preset") if isinstance(settings, Mapping) else None
-        return overlay(PRESETS[preset], settings) if isinstance(preset, str) and preset in PRESETS else settings
+        name = settings.get("preset") if isinstance(settings, Mapping) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return settings
+        return overlay(preset(name, settings.get("model")), settings)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -204,6 +233,11 @@ class TrainConfig(BaseModel):
             if getattr(self, name) != type(self).model_fields[name].default and getattr(self, owner) not in choices:
                 needed = " or ".join(choices)
                 raise ValueError(f"{name} has no effect with {owner} {getattr(self, owner)}: it belongs to {needed}")
+        for name in self.augment:
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"augment: unknown {name!r}, expected some of {', '.join(AUGMENTATIONS)}")
+        if self.crop_padding != type(self).model_fields["crop_padding"].default and "crop" not in self.augment:
+            raise ValueError("crop_padding has no effect without the augmentation crop: give --augment crop")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
             raise ValueError("nesterov needs sgd with a momentum above 0: give --optimizer sgd --momentum 0.9")
         if self.clip_norm is not None and self.clip_value is not None:

@@ -14,13 +14,18 @@ from chainrule.train.remarks import Units
 _RELATIVE_SLOPE = {Sigmoid: lambda y: 4 * y * (1 - y), Tanh: lambda y: 1 - y * y}
 
 
-def outputs(model: Module, x: np.ndarray, *, dtype: str = "float32", batch_size: int = 1000) -> Iterator[np.ndarray]:
+def outputs(
+    model: Module, x: np.ndarray, *, dtype: str = "float32", batch_size: int | None = None
+) -> Iterator[np.ndarray]:
     """The model's outputs on the rows of `x`, (n, ...), a batch at a time; its mode is as before afterwards.
+
+    By default a batch is 1,000 rows, or 100 images: a convolution's columns take many times its input's memory.
 
     >>> from chainrule.nn import Identity
     >>> [y.shape for y in outputs(Identity(), np.zeros((5, 3)), batch_size=2)]
     [(2, 3), (2, 3), (1, 3)]
     """
+    batch_size = batch_size or (1000 if x.ndim < 4 else 100)
     was_training = model.training
     model.eval()
     try:

@@ -87,7 +87,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The model after `step` steps, measured on the whole training part and the whole validation part."""
+    """The model after `step` steps, measured on the training part (or a sample of it) and the whole validation part."""
 
     step: int
     epoch: float  #: passes over the training set so far

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data import Dataset
+from chainrule.data import Dataset, Samples
 from chainrule.nn import Module
 from chainrule.train import checkpoint, folder, pictures, remarks
 from chainrule.train.evaluation import activation_units, confusion, measure
@@ -17,24 +17,25 @@ from chainrule.train.files import write_atomically
 from chainrule.train.metrics import read_csv
 
 
-def finish(model: Module, data: Dataset, started: Started, *, steps: int, seconds: float) -> Result:
+def finish(model: Module, data: Dataset, measured: Samples, started: Started, *, steps: int, seconds: float) -> Result:
     """Measures the test part, remarks on the run, and writes the pictures and result.json into its folder.
 
-    The weights are the best checkpoint's; `model` has them afterwards, and is in eval mode.
+    `measured` are the training samples that the run's evaluations looked at. The weights are the best checkpoint's;
+    `model` has them afterwards, and is in eval mode.
     """
     run_dir, dtype = started.run_dir, started.config.dtype
     best = checkpoint.load(folder.checkpoint_path(run_dir, "best"))
     model.load_state_dict(best.arrays_under("model"))
     test = measure(model.eval(), data.test, dtype=dtype)
-    measured = best.facts["evaluation"]
-    validation = measured["validation"] or {"loss": None, "accuracy": None}
+    recorded = best.facts["evaluation"]
+    validation = recorded["validation"] or {"loss": None, "accuracy": None}
     result = Result(
         run_dir=str(run_dir),
         steps=steps,
         epochs=steps / started.steps_per_epoch,
         seconds=round(seconds, 3),
-        train_loss=measured["train"]["loss"],
-        train_accuracy=measured["train"]["accuracy"],
+        train_loss=recorded["train"]["loss"],
+        train_accuracy=recorded["train"]["accuracy"],
         val_loss=validation["loss"],
         val_accuracy=validation["accuracy"],
         test_loss=test.loss,
@@ -42,18 +43,18 @@ def finish(model: Module, data: Dataset, started: Started, *, steps: int, second
         weights_step=best.facts["step"],
         chosen_by="training loss" if data.validation is None else "validation accuracy",
         stopped_early=steps < started.total_steps,
-        remarks=tuple(_remarks(model, data, run_dir, dtype)),
+        remarks=tuple(_remarks(model, data, measured, run_dir, dtype)),
     )
     _draw(model, data, started, result)
     write_atomically(run_dir / "result.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
     return result
 
 
-def _remarks(model: Module, data: Dataset, run_dir: Path, dtype: str) -> Iterator[Remark]:
+def _remarks(model: Module, data: Dataset, measured: Samples, run_dir: Path, dtype: str) -> Iterator[Remark]:
     rows: list[dict[str, Any]] = list(read_csv(run_dir / "metrics.csv"))
     train_losses = [row["train_loss"] for row in rows]
     shares = np.bincount(data.train.y, minlength=data.n_classes) / len(data.train)
-    units = activation_units(model, data.train, dtype=dtype)
+    units = activation_units(model, measured, dtype=dtype)
     found = [remarks.plateau(train_losses, shares.tolist()), remarks.dead_units(units), remarks.saturation(units)]
     if data.validation is not None:
         steps = [int(row["step"]) for row in rows]

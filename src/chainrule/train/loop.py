@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chainrule import optim
-from chainrule.data import Batches, Dataset, Samples
+from chainrule.data import Augment, Batches, Dataset, Samples
 from chainrule.errors import UserError
 from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.train import checkpoint, folder
@@ -55,12 +55,17 @@ class Training:
         self.steps_per_epoch = len(self.batches)
         self.total_steps = config.max_steps or (config.epochs or 0) * self.steps_per_epoch
         self.eval_freq = config.eval_freq or self.steps_per_epoch
-        self.parameters = list(model.parameters())
+        self.parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen ones
         self.optimizer = make_optimizer(config, self.parameters)
         self.learning_rate = LearningRate(config, self.optimizer, self.total_steps)
         self.criterion = CrossEntropyLoss()
         found = ((name, getattr(module, "rng", None)) for name, module in model.named_modules())
         self.generators = {name: rng for name, rng in found if isinstance(rng, np.random.Generator)}
+        self.augment = None
+        if config.augment:
+            self.generators["augment"] = generator(config.seed, "augment")
+            self.augment = Augment(config.augment, crop_padding=config.crop_padding, rng=self.generators["augment"])
+        self.measured = sampled(data.train, config.eval_train, generator(config.seed, "measured"))
         self.fingerprint, self.brightness = _fingerprint(data), _brightness(data)
         self.step = 0
         self.best: dict[str, Any] | None = None  # step and score of the best evaluation; the lowest score is best
@@ -89,7 +94,9 @@ class Training:
                 self._evaluate()
                 self._save("last")
             self._train(stop)
-            result = finish(self.model, self.data, started, steps=self.step, seconds=self.metrics.seconds)
+            result = finish(
+                self.model, self.data, self.measured, started, steps=self.step, seconds=self.metrics.seconds
+            )
             events: list[Event] = [*result.remarks, Finished(result)]
             for event in events:
                 self._tell(event)
@@ -115,6 +122,8 @@ class Training:
 
     def _step(self) -> None:
         x, y = self.batches.next()
+        if self.augment is not None:
+            x = self.augment(x)
         x = x.astype(self.config.dtype, copy=False)
         loss = self.criterion(self.model(x), y)
         value = float(loss.value)
@@ -133,7 +142,7 @@ class Training:
         self._tell(StepDone(self.step, 1 + (self.step - 1) // self.steps_per_epoch, value, lr))
 
     def _evaluate(self) -> None:
-        train = self._measure(self.data.train)
+        train = self._measure(self.measured)
         validation = None if self.data.validation is None else self._measure(self.data.validation)
         score = [train.loss] if validation is None else [-validation.accuracy, validation.loss]
         is_best = self.best is None or score < self.best["score"]
@@ -294,10 +303,25 @@ def _fingerprint(data: Dataset) -> int:
     return zlib.crc32(x.tobytes(), zlib.crc32(data.train.y.tobytes()))
 
 
-def generator(seed: int, purpose: Literal["model", "batches"]) -> np.random.Generator:
-    """Independent streams of one seed, so that another network sees the same batches.
+def sampled(samples: Samples, size: int | None, rng: np.random.Generator) -> Samples:
+    """`size` of the samples, drawn without replacement and left in their order; all of them if there are no more.
+
+    >>> sampled(Samples(np.eye(4), np.arange(4)), 2, np.random.default_rng(0))
+    Samples(x=float64 (2, 4), y=int64 (2,))
+    """
+    if size is None or size >= len(samples):
+        return samples
+    chosen = np.sort(rng.choice(len(samples), size, replace=False))
+    return Samples(samples.x[chosen], samples.y[chosen])
+
+
+PURPOSES = ("model", "batches", "augment", "measured")
+
+
+def generator(seed: int, purpose: str) -> np.random.Generator:
+    """Independent streams of one seed, one for each of `PURPOSES`, so that another network sees the same batches.
 
     >>> bool(generator(0, "model").random() == generator(0, "batches").random())
     False
     """
-    return np.random.default_rng([seed, ("model", "batches").index(purpose)])
+    return np.random.default_rng([seed, PURPOSES.index(purpose)])
