@@ -234,6 +234,9 @@ def test_preprocessing_by_its_formulas():
         "unit": unit,
         "centred": (unit - 0.5) / 0.5,
         "mean-image": reference - torch.from_numpy(x).double().mean(0).float(),
+        "imagenet": (unit - torch.tensor([0.485, 0.456, 0.406])[:, None, None])
+        / torch.tensor([0.229, 0.224, 0.225])[:, None, None],
+        "caffe-bgr": reference.flip(1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None],
     }
     for name, value in expected.items():
         got = data.Preprocess.fit(name, x).apply(x)
@@ -292,14 +295,25 @@ def test_preprocessing_leaves_what_it_is_given():
 def test_wrong_preprocessing():
     with pytest.raises(UsageError, match="unknown preprocess 'zca': expected one of none, unit, centred"):
         data.load("digits", preprocess="zca")
-    with pytest.raises(UsageError, match="'unit' divides pixels by 255, but these data go from -"):
+    with pytest.raises(UsageError, match="'unit' is for pixels from 0 to 255, but these data go from -"):
         data.load("moons", preprocess="unit")
-    with pytest.raises(UsageError, match="'centred' divides pixels by 255, but these data go from 0 to 1"):
+    with pytest.raises(UsageError, match="'centred' is for pixels from 0 to 255, but these data go from 0 to 1"):
         data.Preprocess.fit("centred", np.array([[0.0, 1.0]]))
+    for name in ("imagenet", "caffe-bgr"):
+        with pytest.raises(
+            UsageError, match=rf"'{name}' is for RGB images \(3, h, w\), .* shape \(1, 8, 8\): choose none"
+        ):
+            data.load("digits", preprocess=name)
+        with pytest.raises(UsageError, match=rf"'{name}' is for RGB images \(3, h, w\), .* shape \(3,\): choose none"):
+            data.Preprocess.fit(name, np.zeros((2, 3), np.uint8))
+        with pytest.raises(UsageError, match=f"'{name}' is for pixels from 0 to 255, but these data go from 0 to 1"):
+            data.Preprocess.fit(name, images() / 255)
     with pytest.raises(UserError, match=r"fitted to samples of shape \(3, 4, 5\), got \(1, 4, 5\)"):
         data.Preprocess.fit("mean-image", images()).apply(images(shape=(1, 4, 5)))
     with pytest.raises(UserError, match=r"stored preprocessing 'standard' with arrays \['mean'\]"):
         data.Preprocess.from_dict({"name": "standard", "shape": [2]}, {"mean": np.zeros(2)})
+    with pytest.raises(UserError, match=r"stored preprocessing 'imagenet' with arrays \[\]"):
+        data.Preprocess.from_dict({"name": "imagenet", "shape": [3, 4, 5]})
 
 
 # Names, and data of one's own

@@ -5,6 +5,7 @@ from chainrule.data.batches import Batches
 from chainrule.data.datasets import NAMES, Dataset, Samples, find, load, split
 from chainrule.data.formats import read_images
 from chainrule.data.preprocess import PREPROCESSING, Preprocess
+from chainrule.data.resize import ResizedImages
 from chainrule.data.synthetic import circles, moons, quadratic, spirals
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Batches",
     "Dataset",
     "Preprocess",
+    "ResizedImages",
     "Samples",
     "circles",
     "find",

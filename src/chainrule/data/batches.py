@@ -15,7 +15,7 @@ class Batches:
     Iterating gives the batches `(x, y)` up to the end of the current epoch; `next()` gives one, for ever. A new
     permutation is drawn when the first batch of an epoch is asked for, so a state saved between two batches resumes
     with exactly the batches that would have followed. Batches of shuffled samples are copies; in stored order they
-    are views, and nothing is copied.
+    are views, and nothing is copied. Images that are resized are so batch by batch.
 
     Args:
         samples: what to draw from; its arrays are never changed.

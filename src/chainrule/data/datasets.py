@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.data import fetch, formats, sources, synthetic
 from chainrule.data.preprocess import Preprocess
+from chainrule.data.resize import ResizedImages
 from chainrule.errors import UsageError, UserError
 
 HERE = Path(__file__).parent
@@ -24,15 +25,25 @@ TEST_FRACTION = 0.2
 class Samples:
     """Inputs and their classes: x (n, d) or images (n, c, h, w); y int64 (n,).
 
+    Images that are resized when they are taken are a `ResizedImages`: `x[index]` is an ordinary array of either kind.
+
     >>> Samples(np.zeros((3, 2), np.float32), np.array([0, 1, 1]))
     Samples(x=float32 (3, 2), y=int64 (3,))
     """
 
-    x: np.ndarray
+    x: np.ndarray | ResizedImages
     y: np.ndarray
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def subset(self, index: np.ndarray) -> "Samples":
+        """The samples under an index array or mask; a copy.
+
+        >>> Samples(np.eye(6), np.arange(6)).subset(np.array([0, 4])).y
+        array([0, 4])
+        """
+        return Samples(self.x.subset(index) if isinstance(self.x, ResizedImages) else self.x[index], self.y[index])
 
     def __repr__(self) -> str:
         return f"Samples(x={self.x.dtype} {self.x.shape}, y={self.y.dtype} {self.y.shape})"
@@ -109,7 +120,10 @@ def load(
             a folder or `.npz`), drawn alike for every seed.
         val_size: a number of training samples, or a fraction (float); 0: none; None: as in the table.
         preprocess: one of `chainrule.data.PREPROCESSING`, fitted on the training part alone; or one already fitted.
-        image_size: side to which the images of a folder are resized; None wants them all of one size.
+            `imagenet` and `caffe-bgr` are what pretrained networks were trained with.
+        image_size: side, in pixels, to which images are resized, bilinear with antialiasing. Those of a folder are
+            resized as they are read, and have to be of one size without it. Those of any other data set stay small, and
+            are resized when they are taken (`ResizedImages`); what is fitted is fitted to the small ones.
         download: False never downloads.
         progress: told `(file name, bytes done, bytes in all or None)` during a download.
 
@@ -122,12 +136,14 @@ def load(
     Traceback (most recent call last):
     chainrule.errors.UsageError: unknown data set 'digitz': did you mean digits?
     """
+    if image_size is not None and image_size < 1:
+        raise UsageError(f"image_size is {image_size}, expected at least 1 pixel")
     name = str(name)
     locate = partial(fetch.locate, name, data_dir=data_dir, download=download, progress=progress)
     train, test, classes, default, default_size = _read(name, locate, image_size)
-    _check(
-        name, len(classes), training=train, test=test
-    )  # before a split, so that it names a sample's place in the file
+    # Before a split, so that it names a sample's place in the file.
+    _check(name, len(classes), training=train, test=test)
+    resized_to = _new_size(name, image_size, train.x.shape[1:])
     if test is None:
         train, test = split(train, max(1, round(TEST_FRACTION * len(train))), TEST_SEED)
     size = _count(default_size if val_size is None else val_size, len(train))
@@ -135,12 +151,14 @@ def load(
     if size:
         train, validation = split(train, size, seed)
     if not isinstance(preprocess, Preprocess):
-        preprocess = Preprocess.fit(preprocess or default, train.x)
+        preprocess = Preprocess.fit(preprocess or default, np.asarray(train.x))
+        if resized_to is not None:
+            preprocess = preprocess.resized(resized_to)
     # One part after the other: CIFAR-10 is 614 MB in float32, and its bytes are let go as soon as they are converted.
-    train = Samples(preprocess.apply(train.x), train.y)
-    test = Samples(preprocess.apply(test.x), test.y)
+    train = _prepared(train, resized_to, preprocess)
+    test = _prepared(test, resized_to, preprocess)
     if validation is not None:
-        validation = Samples(preprocess.apply(validation.x), validation.y)
+        validation = _prepared(validation, resized_to, preprocess)
     return Dataset(name, train, validation, test, classes, preprocess)
 
 
@@ -167,7 +185,7 @@ def split(samples: Samples, size: int, seed: int) -> tuple[Samples, Samples]:
     """
     drawn = np.zeros(len(samples), dtype=bool)
     drawn[np.random.default_rng(seed).permutation(len(samples))[:size]] = True
-    return Samples(samples.x[~drawn], samples.y[~drawn]), Samples(samples.x[drawn], samples.y[drawn])
+    return samples.subset(~drawn), samples.subset(drawn)
 
 
 def _check(name: str, n_classes: int, **parts: Samples | None) -> None:
@@ -187,7 +205,7 @@ def _check(name: str, n_classes: int, **parts: Samples | None) -> None:
                 f"{name}, {part} part: the label {y[outside[0]]} of sample {outside[0]} is out of range, "
                 f"expected 0 to {n_classes - 1}"
             )
-        bad = _not_finite(x)
+        bad = _not_finite(x.images if isinstance(x, ResizedImages) else x)
         if len(bad):
             raise UserError(
                 f"{name}, {part} part: NaN or infinity in {len(bad)} samples, the first is {bad[0]}: clean the data"
@@ -199,6 +217,23 @@ def _not_finite(x: np.ndarray) -> np.ndarray:
         if x.dtype.kind != "f" or np.isfinite(x.sum()):
             return np.array([])
     return np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+
+
+def _new_size(name: str, image_size: int | None, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """The (h, w) to which samples of this shape still have to be resized."""
+    if image_size is None or shape[1:] == (image_size, image_size):
+        return None
+    if len(shape) != 3:
+        raise UsageError(
+            f"image_size is {image_size}, but {name} has samples of shape {shape}, not images: leave it out"
+        )
+    return image_size, image_size
+
+
+def _prepared(samples: Samples, resized_to: tuple[int, int] | None, preprocess: Preprocess) -> Samples:
+    x = np.asarray(samples.x)
+    prepared = preprocess.apply(x) if resized_to is None else ResizedImages(x, resized_to, preprocess.apply)
+    return Samples(prepared, samples.y)
 
 
 def _count(val_size: int | float, n: int) -> int:

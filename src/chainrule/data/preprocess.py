@@ -1,14 +1,27 @@
 """Preprocessing by name: fitted on the training part, kept with a run, applied alike to everything after."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from chainrule.data.resize import resize
 from chainrule.errors import UsageError, UserError
 
-PREPROCESSING = ("none", "unit", "centred", "mean-image", "standard")
+PREPROCESSING = ("none", "unit", "centred", "mean-image", "standard", "imagenet", "caffe-bgr")
+_OF_PIXELS = ("unit", "centred", "imagenet", "caffe-bgr")
+
+
+def _channels(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 1, 1)
+
+
+# Means and standard deviations of ImageNet's channels, as torchvision and as Caffe's model zoo state them.
+_FIXED: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
+    "imagenet": (_channels(0.485, 0.456, 0.406), _channels(0.229, 0.224, 0.225)),
+    "caffe-bgr": (_channels(103.939, 116.779, 123.68), None),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +35,10 @@ class Preprocess:
     `mean-image`   x minus the training mean of every pixel; no division
     `standard`     (x - mean) / std, each over the training set per channel (axis 1; a feature of points);
                    a channel that never changes is divided by 1
+    `imagenet`     RGB images: (x / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225), what torchvision's
+                   pretrained networks read
+    `caffe-bgr`    RGB images: channels reversed to BGR, minus (103.939, 116.779, 123.68), no division: what
+                   networks converted from Caffe read
     =============  ========================================================================================
 
     `shape` is one sample's shape, without the batch. `mean` and `std` are float32 and broadcast against a sample.
@@ -43,28 +60,48 @@ class Preprocess:
     def fit(cls, name: str, x: np.ndarray) -> "Preprocess":
         """Fit the preprocessing `name` to the raw training samples `x`, (n, d) or (n, c, h, w).
 
-        Raises UsageError for an unknown name, and for `unit` or `centred` on data that are not pixels from 0 to 255.
+        Raises UsageError for an unknown name; for `unit`, `centred`, `imagenet` and `caffe-bgr`, which fit nothing, on
+        data that are not pixels from 0 to 255; for the latter two on anything but images of 3 channels.
 
         >>> Preprocess.fit("unit", np.array([[-1.5, 0.5]]))
         Traceback (most recent call last):
-        chainrule.errors.UsageError: preprocess 'unit' divides pixels by 255, but these data go from -1.5 to 0.5: \
-choose none, mean-image or standard
+        chainrule.errors.UsageError: preprocess 'unit' is for pixels from 0 to 255, but these data go from -1.5 to \
+0.5: choose none, mean-image or standard
         """
         if name not in PREPROCESSING:
             raise UsageError(f"unknown preprocess {name!r}: expected one of {', '.join(PREPROCESSING)}")
         shape = x.shape[1:]
-        if name in ("unit", "centred") and x.dtype != np.uint8:
+        if name in _FIXED and (len(shape) != 3 or shape[0] != 3):
+            raise UsageError(
+                f"preprocess {name!r} is for RGB images (3, h, w), but these samples are of shape {shape}: "
+                "choose none, mean-image or standard"
+            )
+        if name in _OF_PIXELS and x.dtype != np.uint8:
             low, high = x.min(), x.max()
             if low < 0 or high > 255 or high <= 1:
                 raise UsageError(
-                    f"preprocess {name!r} divides pixels by 255, but these data go from {low:g} to {high:g}: "
+                    f"preprocess {name!r} is for pixels from 0 to 255, but these data go from {low:g} to {high:g}: "
                     "choose none, mean-image or standard"
                 )
         if name == "mean-image":
             return cls(name, shape, x.mean(0, dtype=np.float64).astype(np.float32))
         if name == "standard":
             return cls(name, shape, *_channel_moments(x))
-        return cls(name, shape)
+        return cls(name, shape, *_FIXED.get(name, ()))
+
+    def resized(self, size: tuple[int, int]) -> "Preprocess":
+        """The same preprocessing for the same images resized to `size`, (h, w): a mean image is resized with them.
+
+        It is what fitting to the resized images would give, except for `standard`: its moments stay those of the pixels
+        that there were, while interpolation makes the standard deviation a little smaller.
+
+        >>> Preprocess.fit("mean-image", np.zeros((2, 1, 4, 4))).resized((8, 8)).mean.shape
+        (1, 8, 8)
+        """
+        mean = self.mean
+        if self.name == "mean-image" and mean is not None:
+            [mean] = resize(mean[None], size)
+        return replace(self, shape=(self.shape[0], *size), mean=mean)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """The preprocessed copy, float32, of raw samples (n, ...) of any real dtype.
@@ -75,10 +112,12 @@ choose none, mean-image or standard
             raise UserError(
                 f"preprocess {self.name!r} was fitted to samples of shape {self.shape}, got {raw.shape[1:]}"
             )
+        if self.name == "caffe-bgr":
+            raw = raw[:, ::-1]
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which a Dataset refuses by name
             x = raw.astype(np.float32)
         # In place from here on: CIFAR-10 in float32 is 614 MB.
-        if self.name in ("unit", "centred"):
+        if self.name in ("unit", "centred", "imagenet"):
             x /= 255
         if self.name == "centred":
             x -= 0.5
@@ -111,7 +150,8 @@ choose none, mean-image or standard
         True
         """
         name, shape, arrays = str(state.get("name")), tuple(state.get("shape", ())), arrays or {}
-        expected = {"mean-image": {"mean"}, "standard": {"mean", "std"}}.get(name, set())
+        expected = {"mean"} if name in ("mean-image", "caffe-bgr") else set()
+        expected = {"mean", "std"} if name in ("standard", "imagenet") else expected
         if name not in PREPROCESSING or set(arrays) != expected:
             raise UserError(
                 f"stored preprocessing {name!r} with arrays {sorted(arrays)} is not one of {', '.join(PREPROCESSING)} "

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from chainrule.data import Samples
+from chainrule.data import ResizedImages, Samples
 from chainrule.engine import Tensor, no_grad
 from chainrule.nn import CrossEntropyLoss, Module, ReLU, Sigmoid, Tanh, observe
 from chainrule.train.events import Measure
@@ -15,7 +15,7 @@ _RELATIVE_SLOPE = {Sigmoid: lambda y: 4 * y * (1 - y), Tanh: lambda y: 1 - y * y
 
 
 def outputs(
-    model: Module, x: np.ndarray, *, dtype: str = "float32", batch_size: int | None = None
+    model: Module, x: np.ndarray | ResizedImages, *, dtype: str = "float32", batch_size: int | None = None
 ) -> Iterator[np.ndarray]:
     """The model's outputs on the rows of `x`, (n, ...), a batch at a time; its mode is as before afterwards.
 

@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from chainrule import optim
-from chainrule.data import Augment, Batches, Dataset, Samples
+from chainrule.data import Augment, Batches, Dataset, ResizedImages, Samples
 from chainrule.errors import UserError
 from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.train import checkpoint, folder
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.config import TrainConfig
+from chainrule.train.engines import make_engine
 from chainrule.train.evaluation import measure
 from chainrule.train.events import (
     CheckpointSaved,
@@ -58,7 +59,7 @@ class Training:
         self.parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen ones
         self.optimizer = make_optimizer(config, self.parameters)
         self.learning_rate = LearningRate(config, self.optimizer, self.total_steps)
-        self.criterion = CrossEntropyLoss()
+        self.engine = make_engine(config.engine, model, CrossEntropyLoss(), self.optimizer)
         found = ((name, getattr(module, "rng", None)) for name, module in model.named_modules())
         self.generators = {name: rng for name, rng in found if isinstance(rng, np.random.Generator)}
         self.augment = None
@@ -121,25 +122,28 @@ class Training:
             self._interrupt()
 
     def _step(self) -> None:
-        x, y = self.batches.next()
-        if self.augment is not None:
-            x = self.augment(x)
-        x = x.astype(self.config.dtype, copy=False)
-        loss = self.criterion(self.model(x), y)
-        value = float(loss.value)
-        if not math.isfinite(value):  # before zero_grad: the gradients of the step before may be the cause
+        x, y = self.next_batch()
+        loss = self.engine.forward(x, y)
+        if not math.isfinite(loss):  # before zero_grad: the gradients of the step before may be the cause
             raise self._not_finite(x, self.step + 1)
         self.optimizer.zero_grad()
-        loss.backward()
+        self.engine.backward()
         if self.config.clip_norm is not None:
             optim.clip_grad_norm_(self.parameters, self.config.clip_norm)
         if self.config.clip_value is not None:
             optim.clip_grad_value_(self.parameters, self.config.clip_value)
         lr = self.optimizer.lr
-        self.optimizer.step()
+        self.engine.step()
         self.learning_rate.after_step()
         self.step += 1
-        self._tell(StepDone(self.step, 1 + (self.step - 1) // self.steps_per_epoch, value, lr))
+        self._tell(StepDone(self.step, 1 + (self.step - 1) // self.steps_per_epoch, loss, lr))
+
+    def next_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next step's inputs, augmented if the config says so, and labels."""
+        x, y = self.batches.next()
+        if self.augment is not None:
+            x = self.augment(x)
+        return x.astype(self.config.dtype, copy=False), y
 
     def _evaluate(self) -> None:
         train = self._measure(self.measured)
@@ -160,7 +164,7 @@ class Training:
     def _measure(self, samples: Samples) -> Measure:
         found = measure(self.model, samples, dtype=self.config.dtype)
         if not math.isfinite(found.loss):
-            raise self._not_finite(samples.x[:1000].astype(self.config.dtype, copy=False), self.step + 1)
+            raise self._not_finite(samples.x[:100].astype(self.config.dtype, copy=False), self.step + 1)
         return found
 
     def _out_of_patience(self) -> bool:
@@ -292,15 +296,16 @@ def _stop_asked_by_ctrl_c() -> Iterator[threading.Event]:
 
 def _brightness(data: Dataset) -> dict[str, float]:
     """Mean and standard deviation of the training inputs' means: `predict` warns of an image far outside."""
-    x = data.train.x[:: max(1, len(data.train) // 1000)]
-    means = x.reshape(len(x), -1).mean(1, dtype=np.float64)
+    x = data.train.x
+    means = np.array([x[i].mean(dtype=np.float64) for i in range(0, len(x), max(1, len(x) // 1000))])
     return {"mean": float(means.mean()), "std": float(means.std())}
 
 
 def _fingerprint(data: Dataset) -> int:
     """A checksum of the labels and of samples throughout the training part: other data have another one."""
-    x = data.train.x[:: max(1, len(data.train) // 100)]
-    return zlib.crc32(x.tobytes(), zlib.crc32(data.train.y.tobytes()))
+    x = data.train.x
+    stored = x.images if isinstance(x, ResizedImages) else x  # resized, the last bits would depend on the BLAS
+    return zlib.crc32(stored[:: max(1, len(x) // 100)].tobytes(), zlib.crc32(data.train.y.tobytes()))
 
 
 def sampled(samples: Samples, size: int | None, rng: np.random.Generator) -> Samples:
@@ -312,7 +317,7 @@ def sampled(samples: Samples, size: int | None, rng: np.random.Generator) -> Sam
     if size is None or size >= len(samples):
         return samples
     chosen = np.sort(rng.choice(len(samples), size, replace=False))
-    return Samples(samples.x[chosen], samples.y[chosen])
+    return samples.subset(chosen)
 
 
 PURPOSES = ("model", "batches", "augment", "measured")

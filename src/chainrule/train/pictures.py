@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAINING, VALIDATION, TEST, BATCH, INK = "#0072B2", "#D55E00", "#000000", "#BFDCEB", "#444444"
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,7 +51,7 @@ def learning_curve(run_dir: Path, result: Result, *, title: str, steps_per_epoch
     rows = read_csv(run_dir / "metrics.csv")
     epochs = np.array([row["epoch"] for row in rows], float)
     steps = read_csv(run_dir / "steps.csv")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.4), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=12.5, fontweight="bold")
         losses, accuracies = figure.subplots(1, 2)
@@ -102,7 +102,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], *, title: str) 
     n = len(classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(4.6, 0.52 * n + 1.6)
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(side + 0.9, side), layout="constrained")
         axes = figure.subplots()
         shading = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -7,10 +7,12 @@ from chainrule import data as datasets
 from chainrule import models
 from chainrule.data import Dataset
 from chainrule.errors import UserError
+from chainrule.interop.weights import load_pretrained
+from chainrule.models.transfer import freeze
 from chainrule.nn import Module
 from chainrule.train import checkpoint, folder
 from chainrule.train.config import TrainConfig
-from chainrule.train.events import Downloading, Listener, Result
+from chainrule.train.events import Downloading, Listener, Remark, Result
 from chainrule.train.loop import Training, generator
 
 
@@ -23,7 +25,7 @@ def run(config: TrainConfig, *, run_dir: str | Path | None = None, listeners: Se
     3
     """
     data = load_data(config, listeners)
-    return fit(build_model(config, data), data, config, run_dir=run_dir, listeners=listeners)
+    return fit(build_model(config, data, listeners), data, config, run_dir=run_dir, listeners=listeners)
 
 
 def fit(
@@ -94,7 +96,11 @@ def resume(
     if saved is not None and saved.facts["config"] != config.model_dump(mode="json"):
         raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
     data = load_data(config, listeners) if data is None else data
-    training = Training(build_model(config, data) if model is None else model, data, config)
+    if model is None and saved is None:
+        model = build_model(config, data, listeners)
+    elif model is None:  # the checkpoint has the weights: a file of pretrained ones is not needed again
+        model = network(config, data.input_shape, data.n_classes)
+    training = Training(model, data, config)
     if saved is not None:
         training.restore(saved, last)
     for remark in folder.changes_of_environment(run_dir):
@@ -131,22 +137,31 @@ def load_data(config: TrainConfig, listeners: Sequence[Listener] = ()) -> Datase
     )
 
 
-def build_model(config: TrainConfig, data: Dataset) -> Module:
-    """The config's network for this data, with its initial weights.
+def build_model(config: TrainConfig, data: Dataset, listeners: Sequence[Listener] = ()) -> Module:
+    """The config's network for this data, with its initial weights; listeners are told what pretrained ones fitted.
+
+    Raises `UserError` if the file of pretrained weights cannot be read or belongs to another network, and as `network`.
 
     >>> build_model(TrainConfig(hidden=3), datasets.load("moons"))[1].out_features
     3
     """
-    return network(config, data.input_shape, data.n_classes)
+    model = network(config, data.input_shape, data.n_classes)
+    if config.pretrained is not None:
+        remark = Remark("pretrained", str(load_pretrained(model, config.pretrained)))
+        for listener in listeners:
+            listener(remark)
+    return model
 
 
 def network(config: TrainConfig, input_shape: Sequence[int], n_classes: int) -> Module:
-    """The config's network for inputs of this shape (without the batch), with its initial weights.
+    """The config's network for inputs of this shape (without the batch), with its first values, its frozen part frozen.
+
+    Raises `UsageError` if one of the patterns of what is frozen matches nothing, or together they match everything.
 
     >>> network(TrainConfig(hidden="8,4"), (2,), 3)[5].out_features
     3
     """
-    return models.build(
+    model = models.build(
         config.model,
         input_shape=input_shape,
         n_classes=n_classes,
@@ -159,3 +174,5 @@ def network(config: TrainConfig, input_shape: Sequence[int], n_classes: int) -> 
         dtype=config.dtype,
         rng=generator(config.seed, "model"),
     )
+    freeze(model, config.freeze)
+    return model
