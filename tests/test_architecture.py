@@ -16,6 +16,7 @@ ROOT = Path(chainrule.__file__).parent
 # What each part may import of the others. Arrows go one way: a part imports only parts on its right.
 ALLOWED = {
     "errors": set(),
+    "files": {"errors"},
     "engine": {"errors"},
     "ops": {"engine", "errors"},
     "nn": {"engine", "ops", "errors"},
@@ -23,16 +24,16 @@ ALLOWED = {
     "data": {"errors"},
     "models": {"engine", "ops", "nn", "errors"},
     "check": {"engine", "ops", "nn", "errors"},
-    "interop": {"engine", "ops", "nn", "optim", "models", "errors"},
-    "train": {"engine", "ops", "nn", "optim", "data", "models", "interop", "errors"},
-    "lab": {"engine", "ops", "nn", "optim", "data", "models", "interop", "train", "errors"},
-    "cli": {"engine", "ops", "nn", "optim", "data", "models", "check", "interop", "train", "lab", "errors"},
+    "interop": {"engine", "ops", "nn", "optim", "models", "files", "errors"},
+    "train": {"engine", "ops", "nn", "optim", "data", "models", "interop", "files", "errors"},
+    "lab": {"engine", "ops", "nn", "optim", "data", "models", "interop", "train", "files", "errors"},
+    "cli": {"engine", "ops", "nn", "optim", "data", "models", "check", "interop", "train", "lab", "files", "errors"},
 }
 CORE = ("engine", "ops", "nn", "optim")
 CORE_BUDGET = 2500
 # Images and sequences: read when they are needed, and beside the core, not in it.
 FAMILIES = ("windows", "conv", "pool", "norm", "recurrent", "attention", "embedding")
-FAMILIES_BUDGET = 1000
+FAMILIES_BUDGET = 1500
 FILES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT or p.stem in ALLOWED]
 
 

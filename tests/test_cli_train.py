@@ -318,7 +318,7 @@ def view_of(happened, *, terminal=False, width=80):
 
 def started(step=0):
     config = TrainConfig(dataset="moons", hidden=8, max_steps=2000)
-    return events.Started(Path("runs/a"), config, step, 2000, 20, 1000, 200, 300, 42)
+    return events.Started(Path("runs/a"), config, step, 2000, 20, 1000, 200, 300, 42, 42)
 
 
 def test_a_download_is_a_bar_on_a_terminal_and_a_line_elsewhere():

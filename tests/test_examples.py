@@ -43,3 +43,13 @@ def test_two_layers_agree_with_numeric_truth_in_every_combination(capsys):
     errors = load("two_layers").main()
     assert len(errors) == 18
     assert max(errors) < 1e-10
+
+
+def test_three_versions_of_each_normalisation_agree(capsys):
+    batch, layer, differences = load("three_versions").main()
+    assert len(differences) == 6
+    assert 0 < max(differences) < 1e-13
+    np.testing.assert_allclose(batch["by hand"][1].sum(0), 0, atol=1e-14)  # over the examples
+    np.testing.assert_allclose(layer["by hand"][1].sum(1), 0, atol=1e-14)  # over the features
+    assert np.abs(batch["by hand"][0] - layer["by hand"][0]).max() > 0.1
+    assert "by hand" in capsys.readouterr().out

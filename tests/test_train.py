@@ -399,7 +399,9 @@ def test_predict_names_digits_in_files_as_in_arrays(tmp_path):
     model, x = load_run(tmp_path / "run").model, load("digits").test.x
     expected = ops.softmax(model.forward(x).astype(np.float64))
     for prediction, row in zip(found, expected, strict=True):
-        assert [prediction.probabilities[str(digit)] for digit in range(10)] == pytest.approx(row.tolist(), rel=1e-5)  # float32
+        assert [prediction.probabilities[str(digit)] for digit in range(10)] == pytest.approx(
+            row.tolist(), rel=1e-5
+        )  # float32
     for prediction in found[:5]:
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert prediction.probability == max(prediction.probabilities.values())

@@ -64,6 +64,8 @@ class View:
         match event:
             case events.Downloading():
                 self._downloading(event)
+            case events.Remark() if not self._steps.tasks:  # later ones stand in the result
+                self._say(f"! {event.text}", "magenta")
             case events.Started():
                 self._started(event)
             case events.StepDone():
@@ -91,9 +93,10 @@ class View:
         config, validation = event.config, event.validation_samples
         parts = f"{event.train_samples:,} training, {f'{validation:,}' if validation else 'no'} validation"
         self._say(f"{config.dataset}: {parts}, {event.test_samples:,} test samples")
+        trained = f" ({event.trained_parameters:,} trained)" * (event.trained_parameters < event.parameters)
         self._say(
-            f"{config.model}: {event.parameters:,} parameters; {config.optimizer}, learning rate {config.lr:g}; "
-            f"{event.total_steps:,} steps of {config.batch_size} samples"
+            f"{config.model}: {event.parameters:,} parameters{trained}; "
+            f"{config.optimizer}, learning rate {config.lr:g}; {event.total_steps:,} steps of {config.batch_size} samples"
         )
         if event.step:
             self._say(f"going on after step {event.step:,}")

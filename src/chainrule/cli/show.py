@@ -14,6 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from chainrule.cli.doctor import Finding
+    from chainrule.lab import Comparison
     from chainrule.train import Evaluation, Prediction, Result
 
 
@@ -119,6 +120,37 @@ def predictions(found: Iterable["Prediction"]) -> Table:
         bar = Bar(1, 0, each.probability, width=20, color="cyan")
         made.add_row(name, Text(each.label, "bold"), percent(each.probability), bar, Text(then, "dim"))
     return made
+
+
+def comparison(found: "Comparison") -> RenderableType:
+    """Engines side by side: how far from the first one at step 1 and after, the time of a step, the memory."""
+    first = found.rows[0]
+    apart = table("step 1, relative", ">outputs", ">loss", ">largest gradient", "of")
+    for row in found.rows[1:]:
+        for dtype, difference in row.step1.items():
+            figures = [f"{value:.1e}" for value in (difference.outputs, difference.loss, difference.gradient)]
+            mark = Text("✓ ", "green") if difference.agrees else Text("✗ ", "bold red")
+            apart.add_row(mark + Text(f"{row.engine}, {dtype}"), *figures, Text(difference.parameter, "dim"))
+    parting: list[RenderableType] = ["", Text(f"How far from {first.engine}", "bold"), apart] if found.rows[1:] else []
+    costs = table("engine", ">median step", ">quartiles", ">memory", ">last loss", ">losses apart", "")
+    for row in found.rows:
+        low, high = row.step_ms_quartiles
+        costs.add_row(
+            row.engine,
+            f"{row.step_ms:.3g} ms",
+            f"{low:.3g} to {high:.3g}",
+            f"{row.peak_mb:,.0f} MB",
+            f"{row.losses[-1]:.6f}",
+            "" if row is first else f"{row.divergence:.1e}",
+            Text(row.version, "dim"),
+        )
+    return Group(
+        f"{found.model} on {found.dataset}: {found.parameters:,} parameters; {found.optimizer}, learning rate "
+        f"{found.lr:g}; {found.steps} steps of {found.batch_size} samples, {found.threads} threads",
+        *parting,
+        Text(f"\nWhat {found.steps} steps in {found.dtype} cost", "bold"),
+        costs,
+    )
 
 
 def findings(found: Iterable["Finding"]) -> Table:

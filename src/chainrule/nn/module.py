@@ -83,10 +83,18 @@ class Module:
         """The module's value at an array ``x``. Unless under ``no_grad``, its tape is kept for ``backward``.
 
         Further inputs, such as a loss's targets, get no gradient.
+
+        Raises:
+            TypeError: the module returns several arrays: call it on Tensors and walk back from what is made of them.
         """
         tensor = Tensor(x)
         tensor.requires_grad = tensor.dtype.kind == "f"
         y = self(tensor, *others)
+        if not isinstance(y, Tensor):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}.forward: {name} returns a {type(y).__name__}, expected one array; call it on Tensors"
+            )
         if y.requires_grad:
             self._tapes.append((tensor, y))
         return y.value
@@ -218,17 +226,26 @@ def _array(value: Parameter | np.ndarray) -> np.ndarray:
 class Sequential(Module):
     """Modules one after the other. Its ``forward`` and ``backward`` are those of its modules in turn.
 
+    One dictionary in place of the modules gives them names; otherwise they are numbered.
+
     >>> from chainrule.nn import Linear, ReLU
     >>> Sequential(Linear(4, 3), ReLU())
     Sequential(
       (0): Linear(in_features=4, out_features=3)
       (1): ReLU()
     )
+    >>> [name for name, _ in Sequential({"fc": Linear(4, 3), "relu": ReLU()}).named_parameters()]
+    ['fc.weight', 'fc.bias']
     """
 
-    def __init__(self, *modules: Module):
-        for i, module in enumerate(modules):
-            setattr(self, str(i), module)
+    def __init__(self, *modules: Module | Mapping[str, Module]):
+        match modules:
+            case [Mapping() as named]:
+                pass
+            case _:
+                named = {str(i): module for i, module in enumerate(modules)}
+        for name, module in named.items():
+            setattr(self, name, module)
 
     def __call__(self, x: Any) -> Any:
         """Each module's output is the next one's input."""

@@ -63,7 +63,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     def see(module: Module, inputs: tuple, output: Any) -> None:
         if not any(module.named_children()):
             count = sum(parameter.size for parameter in module.parameters())
-            rows.append(Row(names[module], type(module).__name__, output.shape, count))
+            first = output[0] if isinstance(output, tuple) else output  # a recurrent layer returns its states too
+            rows.append(Row(names[module], type(module).__name__, first.shape, count))
 
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     model.eval()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UserError
-from chainrule.train.files import write_atomically
+from chainrule.files import write_atomically
 
 _KEY = "chainrule"
 _FORMAT = 1  # goes up when what a checkpoint holds changes

@@ -20,6 +20,8 @@ from chainrule.optim import Arrays, Optimizer, Trainable
 class Engine(Protocol):
     """What the training loop asks of an engine."""
 
+    outputs: np.ndarray  #: the logits of the latest `forward`
+
     def forward(self, x: np.ndarray, y: np.ndarray) -> float:
         """The loss of a batch."""
 
@@ -56,7 +58,9 @@ class Tape:
 
     def forward(self, x: np.ndarray, y: np.ndarray) -> float:
         """See `Engine`."""
-        self.loss = self.criterion(self.model(x), y)
+        logits = self.model(x)
+        self.outputs = logits.value
+        self.loss = self.criterion(logits, y)
         return float(self.loss.value)
 
     def backward(self) -> None:
@@ -72,7 +76,8 @@ class Layers:
 
     def forward(self, x: np.ndarray, y: np.ndarray) -> float:
         """See `Engine`."""
-        return float(self.criterion.forward(self.model.forward(x), y))
+        self.outputs = self.model.forward(x)
+        return float(self.criterion.forward(self.outputs, y))
 
     def backward(self) -> None:
         """See `Engine`."""
@@ -100,7 +105,9 @@ class Torch:
         from chainrule.interop.torch import as_tensor
 
         self.net.train(self.model.training)
-        self.loss = self.criterion(self.net(as_tensor(x)), as_tensor(y))
+        logits = self.net(as_tensor(x))
+        self.outputs = logits.detach().numpy()
+        self.loss = self.criterion(logits, as_tensor(y))
         return self.loss.item()
 
     def backward(self) -> None:

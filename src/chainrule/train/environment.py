@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 def environment() -> dict[str, Any]:
     """Python, the platform, the versions, the BLAS behind NumPy and what sets its threads, as JSON-able values.
 
+    PyTorch is among them where it is loaded, as it is by the engine of that name.
+
     Results are bit for bit the same where all of these are.
 
     >>> sorted(environment())
@@ -18,11 +21,12 @@ def environment() -> dict[str, Any]:
     """
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
+    packages = ["chainrule", "numpy", "safetensors", "pydantic", *(["torch"] if "torch" in sys.modules else [])]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
-        "packages": {name: version(name) for name in ("chainrule", "numpy", "safetensors", "pydantic")},
+        "packages": {name: version(name) for name in packages},
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }

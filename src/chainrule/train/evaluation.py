@@ -1,5 +1,6 @@
 """A model measured on samples: in eval mode, without a tape, in batches, over all of them."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,33 +38,36 @@ def outputs(
         model.train(was_training)
 
 
-def measure(model: Module, samples: Samples, *, dtype: str = "float32") -> Measure:
-    """Mean cross-entropy in nats and accuracy of the model's logits on all samples.
+def logits_of(model: Module, samples: Samples, *, dtype: str = "float32") -> np.ndarray:
+    """The model's outputs on all samples, (n, classes).
 
     >>> from chainrule.nn import Identity
-    >>> measure(Identity(), Samples(np.zeros((4, 10)), np.array([0, 0, 0, 1])), dtype="float64")
+    >>> logits_of(Identity(), Samples(np.zeros((4, 10)), np.array([0, 0, 0, 1]))).shape
+    (4, 10)
+    """
+    return np.concatenate(list(outputs(model, samples.x, dtype=dtype)))
+
+
+def measure(logits: np.ndarray, labels: np.ndarray) -> Measure:
+    """Mean cross-entropy in nats and accuracy of these logits.
+
+    >>> measure(np.zeros((4, 10)), np.array([0, 0, 0, 1]))
     Measure(loss=2.302585092994046, accuracy=0.75)
     """
-    criterion = CrossEntropyLoss(reduction="sum")
-    loss, right, seen = 0.0, 0, 0
-    for logits in outputs(model, samples.x, dtype=dtype):
-        labels = samples.y[seen : seen + len(logits)]
-        loss += float(criterion(logits, labels))
-        right += int((logits.argmax(1) == labels).sum())
-        seen += len(logits)
-    return Measure(loss / seen, right / seen)
+    losses = CrossEntropyLoss(reduction="none")(logits, labels)
+    return Measure(float(losses.mean(dtype=np.float64)), float((logits.argmax(1) == labels).mean()))
 
 
-def confusion(model: Module, samples: Samples, n_classes: int, *, dtype: str = "float32") -> np.ndarray:
-    """How many samples of each class (row) the model takes for each class (column): int64, (n_classes, n_classes).
+def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many samples of each class (row) are taken for each class (column): int64, (classes, classes).
 
-    >>> from chainrule.nn import Identity
-    >>> confusion(Identity(), Samples(np.array([[3.0, 1.0], [2.0, 0.0]], np.float32), np.array([0, 1])), 2)
+    >>> confusion(np.array([[3.0, 1.0], [2.0, 0.0]]), np.array([0, 1]))
     array([[1, 0],
            [1, 0]])
     """
-    chosen = np.concatenate([logits.argmax(1) for logits in outputs(model, samples.x, dtype=dtype)])
-    return np.bincount(samples.y * n_classes + chosen, minlength=n_classes**2).reshape(n_classes, n_classes)
+    n_classes = logits.shape[1]
+    chosen = logits.argmax(1)
+    return np.bincount(labels * n_classes + chosen, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def activation_units(model: Module, samples: Samples, *, dtype: str = "float32") -> list[Units]:
@@ -77,23 +81,30 @@ def activation_units(model: Module, samples: Samples, *, dtype: str = "float32")
     names: dict[Module, str] = {
         module: name for name, module in model.named_modules() if isinstance(module, ReLU | Sigmoid | Tanh)
     }
-    alive: dict[Module, np.ndarray] = {}
-    flat: dict[Module, list[float]] = {}
+    calls: Counter[Module] = Counter()  # in the batch so far: a layer may stand in several places
+    alive: dict[tuple[Module, int], np.ndarray] = {}
+    flat: dict[tuple[Module, int], float] = {}
 
     def see(module: Module, inputs: tuple, output: Tensor | np.ndarray) -> None:
         if module in names:
-            y = _array(output)
-            nonzero = (y != 0).any(axis=(0, *range(2, y.ndim)))
-            alive[module] = alive.get(module, False) | nonzero
+            calls[module] += 1
+            place, y = (module, calls[module]), _array(output)
+            alive[place] = alive.get(place, False) | (y != 0).any(axis=(0, *range(2, y.ndim)))
             slope = _RELATIVE_SLOPE.get(type(module))
-            flat.setdefault(module, []).append(float((slope(y) < 0.01).sum()) / y[0].size if slope else 0.0)
+            flat[place] = flat.get(place, 0.0) + (float((slope(y) < 0.01).sum()) / y[0].size if slope else 0.0)
 
     with observe(see):
         for _ in outputs(model, samples.x, dtype=dtype):
-            pass
+            calls.clear()
     return [
-        Units(names[m], type(m).__name__, alive[m].size, int((~alive[m]).sum()), sum(flat[m]) / len(samples))
-        for m in alive
+        Units(
+            names[module] + (f", call {call}" if call > 1 else ""),
+            type(module).__name__,
+            alive[module, call].size,
+            int((~alive[module, call]).sum()),
+            flat[module, call] / len(samples),
+        )
+        for module, call in alive
     ]
 
 

@@ -73,6 +73,7 @@ class Started:
     validation_samples: int
     test_samples: int
     parameters: int
+    trained_parameters: int  #: all but the frozen ones
 
 
 @dataclass(frozen=True, slots=True)

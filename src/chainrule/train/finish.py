@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Dataset, Samples
+from chainrule.files import write_atomically
 from chainrule.nn import Module
 from chainrule.train import checkpoint, folder, pictures, remarks
-from chainrule.train.evaluation import activation_units, confusion, measure
+from chainrule.train.evaluation import activation_units, confusion, logits_of, measure
 from chainrule.train.events import Remark, Result, Started
-from chainrule.train.files import write_atomically
 from chainrule.train.metrics import read_csv
 
 
@@ -26,7 +26,8 @@ def finish(model: Module, data: Dataset, measured: Samples, started: Started, *,
     run_dir, dtype = started.run_dir, started.config.dtype
     best = checkpoint.load(folder.checkpoint_path(run_dir, "best"))
     model.load_state_dict(best.arrays_under("model"))
-    test = measure(model.eval(), data.test, dtype=dtype)
+    logits = logits_of(model.eval(), data.test, dtype=dtype)
+    test = measure(logits, data.test.y)
     recorded = best.facts["evaluation"]
     validation = recorded["validation"] or {"loss": None, "accuracy": None}
     result = Result(
@@ -45,7 +46,7 @@ def finish(model: Module, data: Dataset, measured: Samples, started: Started, *,
         stopped_early=steps < started.total_steps,
         remarks=tuple(_remarks(model, data, measured, run_dir, dtype)),
     )
-    _draw(model, data, started, result)
+    _draw(data, confusion(logits, data.test.y), started, result)
     write_atomically(run_dir / "result.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
     return result
 
@@ -62,7 +63,7 @@ def _remarks(model: Module, data: Dataset, measured: Samples, run_dir: Path, dty
     return (remark for remark in found if remark is not None)
 
 
-def _draw(model: Module, data: Dataset, started: Started, result: Result) -> None:
+def _draw(data: Dataset, counts: np.ndarray, started: Started, result: Result) -> None:
     config, accuracy = started.config, pictures.percent(result.test_accuracy)
     how = f"{started.parameters:,} parameters, {config.optimizer}, lr {config.lr:g}, batches of {config.batch_size}"
     curve = pictures.learning_curve(
@@ -71,7 +72,6 @@ def _draw(model: Module, data: Dataset, started: Started, result: Result) -> Non
         title=f"{data.name}: {accuracy} test accuracy   ({how})",
         steps_per_epoch=started.steps_per_epoch,
     )
-    counts = confusion(model, data.test, data.n_classes, dtype=config.dtype)
     title = f"{data.name}: {accuracy} of {len(data.test):,} test samples right"
     pictures.save_figure(curve, started.run_dir / "learning_curve.png")
     pictures.save_figure(

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chainrule.errors import UserError
+from chainrule.files import naming_the_file, write_atomically
 from chainrule.train.config import TrainConfig, configure
 from chainrule.train.environment import environment
 from chainrule.train.events import Remark
-from chainrule.train.files import naming_the_file, write_atomically
 
 RUNS = Path("runs")
 

@@ -25,7 +25,7 @@ from chainrule.train import checkpoint, folder
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.config import TrainConfig
 from chainrule.train.engines import make_engine
-from chainrule.train.evaluation import measure
+from chainrule.train.evaluation import logits_of, measure
 from chainrule.train.events import (
     CheckpointSaved,
     Evaluated,
@@ -162,7 +162,7 @@ class Training:
             self._save("best")
 
     def _measure(self, samples: Samples) -> Measure:
-        found = measure(self.model, samples, dtype=self.config.dtype)
+        found = measure(logits_of(self.model, samples, dtype=self.config.dtype), samples.y)
         if not math.isfinite(found.loss):
             raise self._not_finite(samples.x[:100].astype(self.config.dtype, copy=False), self.step + 1)
         return found
@@ -185,7 +185,8 @@ class Training:
             train_samples=len(data.train),
             validation_samples=0 if data.validation is None else len(data.validation),
             test_samples=len(data.test),
-            parameters=sum(parameter.size for parameter in self.parameters),
+            parameters=sum(parameter.size for parameter in self.model.parameters()),
+            trained_parameters=sum(parameter.size for parameter in self.parameters),
         )
 
     # how it stops before the end

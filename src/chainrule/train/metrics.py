@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from chainrule.errors import UserError
+from chainrule.files import naming_the_file, write_atomically
 from chainrule.train.events import Evaluated, Event, StepDone
-from chainrule.train.files import naming_the_file, write_atomically
 
 HEADERS = {
     "metrics.csv": "step,epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.files import write_atomically
 from chainrule.train.events import Result
-from chainrule.train.files import write_atomically
 from chainrule.train.metrics import read_csv
 
 if TYPE_CHECKING:

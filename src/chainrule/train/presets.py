@@ -47,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vu-2023": {"dataset": "mnist", "hidden": (300,), "activation": "sigmoid", "optimizer": "sgd", "batch_size": 100},
 }
 
-# Evaluations measure 5,000 of the training images: all 50,000 would take longer than the 500 steps between two of them.
+# Evaluations measure 2,000 of the training images: all 50,000 would take longer than the 500 steps between two of them.
 _UVA_CONVNET: dict[str, Any] = {
     "dataset": "cifar10",
     "preprocess": "mean-image",
@@ -58,7 +58,7 @@ _UVA_CONVNET: dict[str, Any] = {
     "batch_size": 32,
     "max_steps": 5000,
     "eval_freq": 500,
-    "eval_train": 5000,
+    "eval_train": 2000,
     "seed": 42,
 }
 
@@ -74,7 +74,7 @@ NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
         "lr": 1e-3,
         "batch_size": 50,
         "epochs": 10,
-        "eval_train": 5000,
+        "eval_train": 2000,
     },
 }
 

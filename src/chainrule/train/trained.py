@@ -14,7 +14,7 @@ from chainrule.nn import Module
 from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder
 from chainrule.train.config import TrainConfig
-from chainrule.train.evaluation import confusion, measure, outputs
+from chainrule.train.evaluation import confusion, logits_of, measure, outputs
 from chainrule.train.metrics import read_csv
 from chainrule.train.runs import load_data, network
 
@@ -146,14 +146,14 @@ def evaluate(
     samples = getattr(data, part)
     if samples is None:
         raise UsageError(f"{data.name} was trained without a validation part: choose train or test")
-    found = measure(trained.model, samples, dtype=trained.config.dtype)
+    logits = logits_of(trained.model, samples, dtype=trained.config.dtype)
+    found = measure(logits, samples.y)
     recorded = trained.facts["evaluation"]
     if recorded["step"] != trained.step:  # the run was interrupted between two evaluations
         recorded = {"train": None, "validation": None}
     elif part in recorded:
         recorded = recorded | {part: dataclasses.asdict(found)}
     times = read_csv(trained.run_dir / "times.csv")
-    counts = confusion(trained.model, samples, data.n_classes, dtype=trained.config.dtype)
     return Evaluation(
         run_dir=str(run_dir),
         checkpoint=trained.checkpoint,
@@ -169,7 +169,7 @@ def evaluate(
         test_loss=found.loss if part == "test" else None,
         test_accuracy=found.accuracy if part == "test" else None,
         classes=data.classes,
-        confusion=tuple(tuple(row) for row in counts.tolist()),
+        confusion=tuple(tuple(row) for row in confusion(logits, samples.y).tolist()),
     )
 
 
