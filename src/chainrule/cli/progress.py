@@ -96,7 +96,8 @@ class View:
         trained = f" ({event.trained_parameters:,} trained)" * (event.trained_parameters < event.parameters)
         self._say(
             f"{config.model}: {event.parameters:,} parameters{trained}; "
-            f"{config.optimizer}, learning rate {config.lr:g}; {event.total_steps:,} steps of {config.batch_size} samples"
+            f"{config.optimizer}, learning rate {config.lr:g}; "
+            f"{event.total_steps:,} steps of {config.batch_size} samples"
         )
         if event.step:
             self._say(f"going on after step {event.step:,}")

@@ -132,24 +132,24 @@ def comparison(found: "Comparison") -> RenderableType:
             mark = Text("✓ ", "green") if difference.agrees else Text("✗ ", "bold red")
             apart.add_row(mark + Text(f"{row.engine}, {dtype}"), *figures, Text(difference.parameter, "dim"))
     parting: list[RenderableType] = ["", Text(f"How far from {first.engine}", "bold"), apart] if found.rows[1:] else []
-    costs = table("engine", ">median step", ">quartiles", ">memory", ">last loss", ">losses apart", "")
+    costs = table("engine", ">median step", ">quartiles", ">memory", ">last loss", ">losses apart")
     for row in found.rows:
         low, high = row.step_ms_quartiles
         costs.add_row(
             row.engine,
             f"{row.step_ms:.3g} ms",
-            f"{low:.3g} to {high:.3g}",
+            f"{low:.3g} – {high:.3g}",
             f"{row.peak_mb:,.0f} MB",
             f"{row.losses[-1]:.6f}",
             "" if row is first else f"{row.divergence:.1e}",
-            Text(row.version, "dim"),
         )
     return Group(
         f"{found.model} on {found.dataset}: {found.parameters:,} parameters; {found.optimizer}, learning rate "
-        f"{found.lr:g}; {found.steps} steps of {found.batch_size} samples, {found.threads} threads",
+        f"{found.lr:g}; {found.steps} steps of {found.batch_size} samples",
         *parting,
         Text(f"\nWhat {found.steps} steps in {found.dtype} cost", "bold"),
         costs,
+        Text(f"{', '.join(sorted({row.version for row in found.rows}))}; threads: {found.threads}", "dim"),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from chainrule.errors import UsageError, UserError
+from chainrule.files import write_atomically
 from chainrule.interop.pth import DTYPES, decode, read_pth
 from chainrule.models.transfer import classification_layer
 from chainrule.nn import Module
@@ -90,8 +91,6 @@ def save_weights(model: Module | Mapping[str, np.ndarray], path: str | Path) -> 
     {'bias': (3,), 'weight': (3, 4)}
     """
     from safetensors.numpy import save
-
-    from chainrule.files import write_atomically
 
     path = Path(path)
     if path.suffix != ".safetensors":

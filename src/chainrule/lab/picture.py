@@ -34,21 +34,19 @@ def comparison_figure(found: Comparison) -> "Figure":
             # Lines over one another: the first is the widest, so that each is seen.
             losses.plot(steps, row.losses, color=colour, lw=2 + 3 * (len(found.rows) - 1 - i), label=row.engine)
             if row is not first:
-                apart = np.abs(np.subtract(row.losses, first.losses))
-                distances.plot(
-                    steps, np.where(apart > 0, apart, np.nan), color=colour, lw=2, marker=".", label=row.engine
-                )
-                if not apart.any():
-                    distances.plot([], [], color=colour, lw=2, label=f"{row.engine}: no difference")
+                apart = np.maximum.accumulate(np.abs(np.subtract(row.losses, first.losses)))
+                label = row.engine if row.divergence else f"{row.engine}: no difference"
+                distances.plot(steps, np.where(apart > 0, apart, np.nan), color=colour, lw=2, label=label)
         losses.set_title("Loss of each batch, in nats")
-        distances.set_title(f"How far the losses are from those of {first.engine}")
+        distances.set_title(f"Largest difference from {first.engine} so far")
         for axes in (losses, distances):
             axes.set(xlabel="step", xlim=(1, found.steps))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(frameon=False)
-        if distances.has_data() and any(row.divergence for row in found.rows):
-            distances.set_yscale("log")
+        largest = max(row.divergence for row in found.rows)
+        if largest:
+            distances.set(yscale="log", ylim=(largest / 1e4, largest * 10))
         _draw_costs(costs, found)
     return figure
 
@@ -65,5 +63,5 @@ def _draw_costs(axes, found: Comparison) -> None:
     axes.set_xlim(0, high.max() * 1.3)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_title("Median time of a step (whisker: quartiles), memory it adds")
-    axes.set_xlabel(f"milliseconds, {found.threads} threads")
+    axes.set_title("Median step and its quartiles, memory added")
+    axes.set_xlabel(f"milliseconds, with {found.threads} thread{'s' * (found.threads > 1)}")
