@@ -53,15 +53,18 @@ class Augment:
 
         Raises UsageError if they are not images.
         """
-        if x.ndim != 4:
-            raise UsageError(
-                f"augment {','.join(self.names)} changes images (n, c, h, w), but these inputs have the shape {x.shape}"
-            )
+        self.require_images(x.shape[1:])
         changed = self._crop(x) if "crop" in self.names else x.copy()
         if "flip" in self.names:
             flipped = self._rng.random(len(x)) < 0.5
             changed[flipped] = changed[flipped, ..., ::-1]
         return changed
+
+    def require_images(self, input_shape: tuple[int, ...]) -> None:
+        """Raises UsageError if inputs of this shape, without the batch, are not images (c, h, w)."""
+        if len(input_shape) != 3:
+            names = ",".join(self.names)
+            raise UsageError(f"augment {names} changes images (c, h, w), but these inputs have the shape {input_shape}")
 
     def _crop(self, x: np.ndarray) -> np.ndarray:
         n, _, h, w = x.shape

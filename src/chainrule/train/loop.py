@@ -66,6 +66,7 @@ class Training:
         if config.augment:
             self.generators["augment"] = generator(config.seed, "augment")
             self.augment = Augment(config.augment, crop_padding=config.crop_padding, rng=self.generators["augment"])
+            self.augment.require_images(data.input_shape)
         self.measured = sampled(data.train, config.eval_train, generator(config.seed, "measured"))
         self.fingerprint, self.brightness = _fingerprint(data), _brightness(data)
         self.step = 0
