@@ -17,7 +17,12 @@ from chainrule.cli import show
 from chainrule.cli.options import debug_option, examples, json_option
 from chainrule.errors import UserError
 
-OPTIONAL = {"tensorboardX": "for --tensorboard", "threadpoolctl": "to see which kernels the BLAS library chose"}
+# An extra, the package that it brings, and what for.
+OPTIONAL = (
+    ("torch", "torch", "for --engine torch and chainrule compare"),
+    ("onnx", "onnx", "for chainrule export --onnx"),
+    ("tensorboard", "tensorboardX", "for --tensorboard"),
+)
 AVX2_KERNELS = ("Haswell", "Zen")
 
 
@@ -49,11 +54,11 @@ def _software() -> Iterator[Finding]:
         if "extra ==" not in requirement:
             package = re.split(r"[<>=!~ ;\[]", requirement)[0]
             yield Finding(package, version(package))
-    for package, purpose in OPTIONAL.items():
+    for extra, package, purpose in OPTIONAL:
         try:
             yield Finding(package, version(package))
         except PackageNotFoundError:
-            yield Finding(package, "not installed", f"optional, {purpose}: pip install {package}")
+            yield Finding(package, "not installed", f"optional, {purpose}: pip install 'chainrule[{extra}]'")
 
 
 def _processor() -> Iterator[Finding]:

@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,36 @@ def details(op: "Op") -> dict[str, Any]:
         "source": inspect.getsource(op.rule),
         "file": inspect.getsourcefile(op.rule),
         "line": inspect.getsourcelines(op.rule)[1],
+        "uses": used(op.rule),
         "textbook": op.textbook is not None,
         "linear": op.linear,
         "kinks": [str(kink) for kink in _kinks(op)],
         "samples": list(_samples(op)),
         "kernels": sorted(filter(None, op.kernels)),
     }
+
+
+def used(function: Callable) -> dict[str, str]:
+    """The source of every function of its module that a function uses, itself or through one of them; by name.
+
+    >>> from chainrule import ops
+    >>> list(used(ops.linear.rule)), "_standardise" in used(ops.batch_norm.rule)
+    ([], True)
+    """
+    found: dict[str, str] = {}
+    for name in _names_in(function):
+        part = function.__globals__.get(name)
+        if inspect.isfunction(part) and part.__module__ == function.__module__:
+            found |= {name: inspect.getsource(part)} | used(part)
+    return found
+
+
+def _names_in(function: Callable) -> list[str]:
+    """Every name in the body of a function, in the order of its source, each once."""
+    [parsed] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(parsed, ast.FunctionDef)
+    nodes = [node for part in parsed.body for node in ast.walk(part) if isinstance(node, ast.Name)]
+    return list(dict.fromkeys(node.id for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset))))
 
 
 def called(word: str, ops: Iterable["Op"]) -> list[str]:
@@ -111,9 +135,17 @@ def page(op: "Op", width: int) -> RenderableType:
         Text(),
         Text.assemble(("Rule ", "bold"), (f"{found['file']}:{found['line']}", "dim")),
         _code(_without_docstring(found["source"]), "python"),
+        *_parts(found["uses"]),
         Text(),
         rest,
     )
+
+
+def _parts(uses: dict[str, str]) -> Iterator[RenderableType]:
+    """The functions that a rule shares with others of its module."""
+    if uses:
+        yield Text.assemble("\n", ("Which uses", "bold"))
+        yield _code("\n\n\n".join(source.rstrip() for source in uses.values()), "python")
 
 
 def _kinks(op: "Op") -> Iterator[str]:
