@@ -82,8 +82,8 @@ def dead_units(layers: Sequence[Units]) -> Remark | None:
     counts = ", ".join(f"{layer.dead} of {layer.units} in layer {layer.layer}" for layer in found)
     return Remark(
         "dead-units",
-        f"Dead units: {counts} are 0 on every training sample: no gradient reaches them, and they cannot learn. "
-        "Try a smaller learning rate, --init kaiming-normal, or --activation leaky_relu.",
+        f"Dead units: {counts} are 0 on every training sample that was measured: no gradient reaches them, and they "
+        "cannot learn. Try a smaller learning rate, --init kaiming-normal, or (mlp) --activation leaky-relu.",
     )
 
 
