@@ -13,6 +13,7 @@ from chainrule.engine import OPS
 RULES = {rule.name: rule for rule in planted_rules()}
 GROUPS = 4
 NAMED = 0.95
+MANY = 50  # mistakes; of an op with so many, most of which need a search of the source, fewer are diagnosed
 LOOPS = {"conv_loops", "max_pool_loops"}  # slow: one in four is differenced here, all by `python -m planted.validity`
 
 # The mistakes of five write-ups on backpropagation that are mistakes in a backward pass, by write-up and place.
@@ -46,7 +47,8 @@ def told(rule, mistake, report):
 def sampled():
     """The mistakes that are diagnosed here, of the rules and of chainrule's ops: triples (load, rule, mistake)."""
     of_rules = [pair for rule in RULES.values() for pair in [*planted_mistakes(rule)][::4]]
-    of_ops = [pair for op in OPS.values() for pair in [*ops.op_mistakes(op)][::7]]
+    per_op = [[*ops.op_mistakes(op)] for op in OPS.values()]
+    of_ops = [pair for pairs in per_op for pair in pairs[:: 7 if len(pairs) <= MANY else 31]]
     return [(load, *pair) for pair in of_rules], [(ops.load, *pair) for pair in of_ops]
 
 
@@ -56,7 +58,7 @@ def sampled():
 def test_the_suite_is_large_enough():
     of_rules, of_ops = sampled()
     assert len(RULES) >= 40
-    assert len(OPS) >= 61
+    assert len(OPS) >= 79
     assert len(of_rules) >= 400
     assert len(of_ops) >= 200
     assert {rule.op.name for _, rule, _ in of_ops} == set(OPS)
@@ -110,6 +112,19 @@ def test_no_mistake_passes_and_nearly_all_are_named(group, tmp_path):
         if report.findings[0].cause not in mistake.causes:
             unnamed.append(told(rule, mistake, report))
     assert len(unnamed) <= (1 - NAMED) * len(cases), "\n\n".join(unnamed)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("conv1d", "overwrite"), ("batch_norm", "path-dropped"), ("avg_pool2d", "factor"), ("lstm_cell", "path-dropped")],
+)
+def test_a_mistake_in_parts_that_ops_share_is_named(name, cause, tmp_path):
+    """Of a pullback that a function of the module hands over, of an average at a single size, of shared gates."""
+    rule, mistake = next(
+        pair for pair in ops.op_mistakes(OPS[name]) if pair[1] in ops.OWN[name] and cause in pair[1].causes
+    )
+    report = diagnosed(tmp_path, ops.load, rule, mistake)
+    assert report.findings[0].cause in mistake.causes, told(rule, mistake, report)
 
 
 def test_every_mistake_of_the_write_ups_is_planted():

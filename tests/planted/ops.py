@@ -1,8 +1,8 @@
 """chainrule's own ops as rules, and the mistakes planted in them.
 
-A copy of the source of an op's rule, edited in one place, is written to a file and run among the names of the op's
-module. Some edits fit every pullback (`ANYWHERE`), others are of one op (`OWN`). Each is checked on the first of the
-op's samples on which it really changes what the unedited rule gives.
+A copy of the source of an op's rule and of the functions of its module that it uses, edited in one place, is written to
+a file and run among the names of that module. Some edits fit every pullback (`ANYWHERE`), others are of one op (`OWN`).
+Each is checked on the first of the op's samples on which it really changes what the unedited rule gives.
 
     cd tests && python -m planted.ops [NAME ...]
 
@@ -83,13 +83,25 @@ def op_mistakes(op: Op) -> Iterator[tuple[OpRule, Mistake]]:
 
 def source(op: Op, mistake: Mistake | None = None) -> str:
     """The rule's source without its decorator, with the mistake in it if one is given."""
-    lines = textwrap.dedent(inspect.getsource(op.rule))
-    text = lines[lines.index(f"def {op.name}(") :]
+    text = "\n\n".join(_sources(op.rule).values())
     if mistake is None:
         return text
     if (count := text.count(mistake.old)) != 1:
         raise ValueError(f"{op.name} has {mistake.old!r} {count} times, a mistake needs it exactly once")
     return text.replace(mistake.old, mistake.new)
+
+
+@functools.cache
+def _sources(function: Any) -> dict[str, str]:
+    """A function's source without its decorator, after those of the functions of its module that it uses."""
+    lines = textwrap.dedent(inspect.getsource(function))
+    text = lines[lines.index(f"def {function.__name__}(") :]
+    used: dict[str, str] = {}
+    for node in ast.walk(ast.parse(text)):
+        part = function.__globals__.get(node.id) if isinstance(node, ast.Name) else None
+        if inspect.isfunction(part) and part.__module__ == function.__module__:
+            used |= _sources(part)
+    return used | {function.__name__: text}
 
 
 def load(rule: OpRule, mistake: Mistake | None = None, *, folder: Path | str) -> Any:
@@ -102,11 +114,13 @@ def load(rule: OpRule, mistake: Mistake | None = None, *, folder: Path | str) ->
 
 
 def _made(op: Op, text: str, file: str) -> Any:
-    """The function that this source defines, among the names of the op's module; the op keeps its own name there."""
+    """The rule that this source defines, among the names of the op's module; the op keeps its own name there."""
     names = {**op.rule.__globals__, "__name__": f"planted_{op.name}"}
     made: dict[str, Any] = {}
     exec(compile(text, file, "exec"), names, made)
-    return made[op.name]
+    rule = made.pop(op.name)
+    names.update(made)
+    return rule
 
 
 # ------------------------------------------------------------------------------------- edits that fit every pullback
@@ -125,6 +139,7 @@ ANYWHERE: list[Kind] = [  # {g} is the expression that the pullback returns
     ("dtype", "({g}).astype(np.float32)"),
     ("dtype", "({g}).astype(np.float16)"),
 ]
+EXCHANGED = ("permuted", "shifted")  # of two entries, where both are the same
 OF_A_MATRIX: list[Kind] = [("transposed", "({g}).T"), ("permuted", "({g})[::-1]")]
 OF_A_BATCH: list[Kind] = [("batch-mean-twice", "({g}) / len(gy)")]
 ELEMENT_BY_ELEMENT: list[Kind] = [(("mask", "parameter-missing"), "({g}) * (x > 0)")]
@@ -151,20 +166,21 @@ class Pullback(NamedTuple):
     def with_upstream(self, new: str) -> str:
         """Its source with another expression in place of gy."""
         head, colon, body = self.text.partition(":")
-        return head + colon + re.sub(r"\bgy\b", new, body)
+        return head + colon + re.sub(r"\bgy\b(?! = )", new, body)
 
 
 def _pullbacks(op: Op) -> Iterator[Pullback]:
     text = source(op)
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Lambda(args=ast.arguments(args=[ast.arg("gy")]), body=returned):
-                gradient = f"{op.inputs[0]}[0]"  # only rules for any number of inputs have lambdas
+            case ast.Lambda(args=ast.arguments(args=[ast.arg("gy")]), body=returned) if op.variadic:
+                gradient = f"{op.inputs[0]}[0]"
             case ast.FunctionDef(name, ast.arguments(args=[ast.arg("gy")]), [*_, ast.Return(ast.expr() as returned)]):
                 gradient = f"{op.inputs[0]}[0]" if op.variadic else name.removeprefix("g")
             case _:
                 continue
-        yield Pullback(_segment(text, node), node.col_offset, _segment(text, returned), gradient)
+        if op.variadic or gradient in op.inputs:  # else it is a part that several pullbacks share
+            yield Pullback(_segment(text, node), node.col_offset, _segment(text, returned), gradient)
 
 
 def _segment(text: str, node: ast.AST) -> str:
@@ -176,10 +192,11 @@ def _segment(text: str, node: ast.AST) -> str:
 
 def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
     """The mistakes that can be made in any pullback."""
-    first = OpRule(op, op.samples[0])
+    first = next(rule for rule in map(OpRule, itertools.repeat(op), op.samples) if pullback.gradient in rule.wrt)
     y, gradients = _run(first, op.rule, seed=0)
     x = first.inputs(np.random.default_rng(0))[0]
-    kinds = list(ANYWHERE)
+    two = np.shape(gradients[pullback.gradient])[-1:] == (2,)
+    kinds: list[Kind] = [(EXCHANGED if two and cause in EXCHANGED else cause, new) for cause, new in ANYWHERE]
     if np.ndim(gradients[pullback.gradient]) == 2:
         kinds += OF_A_MATRIX
     if np.ndim(y) > 1 and len(x) == len(y):
@@ -206,16 +223,19 @@ def _anywhere(op: Op, pullback: Pullback) -> Iterator[Mistake]:
 def _swapped(op: Op) -> Iterator[Mistake]:
     """The pullbacks returned in the wrong order."""
     text = source(op)
-    match ast.parse(text).body:
-        case [ast.FunctionDef(body=[*_, ast.Return(ast.Tuple([_, ast.Tuple(parts) as returned]))])]:
-            names = [part.id for part in parts if isinstance(part, ast.Name)]
-            if len(names) > 1:
-                old, a, b = _segment(text, returned), *names[:2]
-                cause = ("order-swapped", "sign") if op.name.endswith("_loss") else "order-swapped"  # gtarget is -gx
-                yield Mistake(cause, a.removeprefix("g"), old, old.replace(f"{a}, {b}", f"{b}, {a}"))
-        case [ast.FunctionDef(body=[*_, ast.Return(ast.Tuple([_, ast.Call() as returned]))])]:
-            old = "return y, " + _segment(text, returned)
-            yield Mistake("order-swapped", f"{op.inputs[0]}[0]", old, f"{old}[::-1]")
+    for function in ast.parse(text).body:
+        match function:
+            case ast.FunctionDef(body=[*_, ast.Return(ast.Tuple([_, ast.Tuple(parts)])) as returned]):
+                names = [part.id for part in parts if isinstance(part, ast.Name)]
+                if len(names) > 1:
+                    old, a, b = _segment(text, returned), *names[:2]
+                    cause = (
+                        ("order-swapped", "sign") if op.name.endswith("_loss") else "order-swapped"
+                    )  # gtarget is -gx
+                    yield Mistake(cause, a.removeprefix("g"), old, old.replace(f"{a}, {b}", f"{b}, {a}"))
+            case ast.FunctionDef(op.name, body=[*_, ast.Return(ast.Tuple([_, ast.Call() as returned]))]):
+                old = "return y, " + _segment(text, returned)
+                yield Mistake("order-swapped", f"{op.inputs[0]}[0]", old, f"{old}[::-1]")
 
 
 def _edits(op: Op) -> Iterator[Mistake]:
@@ -246,7 +266,7 @@ def _differs(rule: OpRule, edited: Any, mistake: Mistake, seed: int) -> bool:
         return False
     if "in-place" in mistake.causes:
         return found["modified"]
-    a, b = expected[mistake.gradient], found[mistake.gradient]
+    a, b = expected.get(mistake.gradient), found.get(mistake.gradient)
     if a is None or b is None or "dtype" in mistake.causes:
         return a is not None and (b is None or a.dtype != b.dtype)
     if a.shape != b.shape:
@@ -269,6 +289,100 @@ def _run(rule: OpRule, function: Any, seed: int) -> tuple[Any, dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------- edits of single ops
+
+
+def _stamped(grid: str, line: str) -> str:
+    """What overlap_add does, in a pullback of its own: where `line` adds a window's entries, `+=` belongs."""
+    lines = (
+        f"g = {grid}",
+        "padded = np.zeros((*x.shape[:2], *g.padded))",
+        "for at in np.ndindex(*g.kernel):",
+        f"    {line}",
+        "return padded[g.inside]",
+    )
+    return "\n        ".join(lines)
+
+
+WINDOWS_GX = "return overlap_add(gy, size=size, stride=stride, padding=padding, dilation=dilation)"
+CONVOLUTION_GX = "return overlap_add(gcolumns, size=size, **where)"
+GWEIGHT = "_unmatrices(_transposed(_rows(gy, groups, axes)) @ columns, weight.shape)"
+
+BIAS_OF_CHANNELS = [
+    Mistake("missing-sum", "bias", "gy.sum((0, *range(2, gy.ndim)))", "gy.sum(0)"),
+    Mistake("missing-sum", "bias", "gy.sum((0, *range(2, gy.ndim)))", "gy.sum(tuple(range(2, gy.ndim)))"),
+    Mistake("mean-for-sum", "bias", "gy.sum((0, *range(2, gy.ndim)))", "gy.mean((0, *range(2, gy.ndim)))"),
+]
+CONVOLUTION = [
+    *BIAS_OF_CHANNELS,
+    Mistake("permuted", "x", "@ matrices, (n, c, *out, *kernel))", "@ matrices, (n, c, *out, *kernel))[..., ::-1]"),
+    Mistake(EXCHANGED, "x", "_rows(gy, groups, axes) @ matrices", "_rows(gy, groups, axes)[::-1] @ matrices"),
+    Mistake(
+        EXCHANGED, "weight", "_transposed(_rows(gy, groups, axes)) @", "_transposed(_rows(gy, groups, axes))[::-1] @"
+    ),
+    Mistake(
+        "overwrite",
+        "x",
+        CONVOLUTION_GX,
+        _stamped("grid(size, kernel, **where)", "padded[g.seen(at)] = gcolumns[(..., *at)]"),
+    ),
+    Mistake(
+        "shifted",
+        "x",
+        CONVOLUTION_GX,
+        _stamped(
+            "grid(size, kernel, **where)._replace(dilation=(1,) * axes)", "padded[g.seen(at)] += gcolumns[(..., *at)]"
+        ),
+    ),
+    Mistake(("permuted", "transposed"), "weight", GWEIGHT, f"np.reshape{GWEIGHT.removeprefix('_unmatrices')}"),
+    Mistake(
+        ("permuted", "transposed"),
+        "weight",
+        "_transposed(_rows(gy, groups, axes)) @ columns",
+        "np.reshape(_transposed(columns) @ _rows(gy, groups, axes), matrices.shape)",
+    ),
+    Mistake(("mean-for-sum", "factor"), "weight", GWEIGHT, f"{GWEIGHT} / columns.shape[1]"),
+    Mistake(
+        "missing-sum",
+        "weight",
+        "return " + GWEIGHT,
+        "by_example = zip(np.split(_rows(gy, groups, axes), n, 1), np.split(columns, n, 1), strict=True)\n"
+        "        return np.stack([_unmatrices(_transposed(g) @ seen, weight.shape) for g, seen in by_example])",
+    ),
+]
+
+AFFINE_GX = "gx_of(_scaled(gy.reshape(xhat.shape), weight, None, shape)).reshape(x.shape)"
+AFFINE_GWEIGHT = "_sum(copies, gy.reshape(xhat.shape), xhat)"
+AFFINE = [
+    Mistake("parameter-missing", "x", AFFINE_GX, AFFINE_GX.replace("weight", "None")),
+    Mistake("wrong-saved", "weight", AFFINE_GWEIGHT, "_sum(copies, gy.reshape(xhat.shape), x.reshape(xhat.shape))"),
+    Mistake("missing-sum", "weight", f"{AFFINE_GWEIGHT}.reshape(weight.shape)", "gy * xhat.reshape(x.shape)"),
+    Mistake(
+        ("mean-for-sum", "batch-mean-twice"), "weight", AFFINE_GWEIGHT, f"({AFFINE_GWEIGHT} / _count(xhat, copies))"
+    ),
+]
+SCALED_LAST = Mistake(  # of weights that differ among what is normalised together
+    "jacobian-transposed",
+    "x",
+    AFFINE_GX,
+    "_scaled(gx_of(gy.reshape(xhat.shape)), weight, None, shape).reshape(x.shape)",
+)
+STANDARDISED = [
+    *AFFINE,
+    Mistake("path-dropped", "x", "        terms -= _sum(axes, g) / count\n", ""),
+    Mistake("path-dropped", "x", "terms = xhat * (_sum(axes, g, xhat) / -count)", "terms = np.zeros_like(xhat)"),
+    Mistake(
+        "ddof",
+        "x",
+        "terms = xhat * (_sum(axes, g, xhat) / -count)",
+        "terms = xhat * (_sum(axes, g, xhat) / (1 - count))",
+    ),
+    Mistake("sign", "x", "terms -= _sum", "terms += _sum"),
+    Mistake("eps", "x", "terms *= rstd", "terms /= var**0.5 + eps"),
+    Mistake("eps", "x", "terms *= rstd", "terms *= var**-0.5"),
+    Mistake("parameter-missing", "x", "        terms *= rstd\n", ""),
+    Mistake("wrong-saved", "x", "terms = xhat * (_sum(axes, g, xhat)", "terms = xhat * (_sum(axes, g, x)"),
+    Mistake("missing-sum", "x", "terms -= _sum(axes, g) / count", "terms -= g / count"),
+]
 
 OWN: dict[str, list[Mistake]] = {
     "exp": [Mistake("wrong-saved", "x", "gy * y", "gy * x"), Mistake("wrong-saved", "x", "gy * y", "gy * np.exp(y)")],
@@ -554,6 +668,242 @@ OWN: dict[str, list[Mistake]] = {
         Mistake("shifted", "x", "gy[inside]", "gy[tuple(slice(s.start + 1, s.stop + 1) for s in inside)]"),
     ],
     "stack": [Mistake(("shifted", "order-swapped"), "xs[0]", "gy[(*before, k)]", "gy[(*before, k - 1)]")],
+    "windows": [
+        Mistake(
+            "overwrite",
+            "x",
+            WINDOWS_GX,
+            _stamped("grid(size, kernel_size, stride, padding, dilation)", "padded[g.seen(at)] = gy[(..., *at)]"),
+        ),
+        Mistake("shifted", "x", WINDOWS_GX, WINDOWS_GX.replace("padding=padding", "padding=[(0, 2 * padding)]")),
+        Mistake("permuted", "x", "return overlap_add(gy, size", "return overlap_add(gy[..., ::-1], size"),
+    ],
+    "overlap_add": [
+        Mistake(
+            "shifted",
+            "x",
+            "padding=padding, dilation=dilation)\n\n    return",
+            "padding=[(0, 2 * padding)], dilation=dilation)\n\n    return",
+        ),
+        Mistake("shifted", "x", "return windows(gy, kernel", "return windows(np.roll(gy, 1, axis=2), kernel"),
+    ],
+    "conv1d": [
+        *CONVOLUTION,
+        Mistake(EXCHANGED, "weight", GWEIGHT, f"{GWEIGHT}[..., ::-1]"),
+        Mistake("shifted", "x", "size=size, **where)", 'size=size, **where | {"padding": [(0, 2 * padding)]})'),
+    ],
+    "conv2d": [
+        *CONVOLUTION,
+        Mistake("permuted", "weight", GWEIGHT, f"{GWEIGHT}[..., ::-1, ::-1]"),
+        Mistake(
+            "shifted", "x", "size=size, **where)", 'size=size, **where | {"padding": [(0, 2 * p) for p in padding]})'
+        ),
+    ],
+    "conv_transpose2d": [
+        *BIAS_OF_CHANNELS,
+        Mistake(
+            "shifted",
+            "x",
+            "windows(gy, kernel_size=kernel, **where)",
+            'windows(gy, kernel_size=kernel, **where | {"padding": [(0, 2 * p) for p in padding]})',
+        ),
+        Mistake(
+            "permuted",
+            "x",
+            "windows(gy, kernel_size=kernel, **where)",
+            "windows(gy, kernel_size=kernel, **where)[..., ::-1, ::-1]",
+        ),
+        Mistake(EXCHANGED, "x", "gcolumns(gy) @ _transposed(matrices)", "gcolumns(gy)[::-1] @ _transposed(matrices)"),
+        Mistake(EXCHANGED, "weight", "_transposed(rows) @ gcolumns(gy)", "_transposed(rows)[::-1] @ gcolumns(gy)"),
+        Mistake(
+            ("permuted", "transposed"),
+            "weight",
+            "_unmatrices(_transposed(rows) @ gcolumns(gy)",
+            "np.reshape(_transposed(rows) @ gcolumns(gy)",
+        ),
+        Mistake(
+            ("permuted", "transposed"),
+            "weight",
+            "_transposed(rows) @ gcolumns(gy)",
+            "np.reshape(_transposed(gcolumns(gy)) @ rows, matrices.shape)",
+        ),
+        Mistake(
+            ("mean-for-sum", "factor"),
+            "weight",
+            "_transposed(rows) @ gcolumns(gy)",
+            "_transposed(rows) @ gcolumns(gy) / rows.shape[1]",
+        ),
+    ],
+    "max_pool2d": [
+        Mistake("mask", "x", "(winner == numbers[..", "(winner != numbers[.."),
+        Mistake(
+            ("mask", "parameter-missing"),
+            "x",
+            "gy * (winner == numbers[..., None, None, None, None])",
+            "gy * np.ones((*kernel, 1, 1, 1, 1))",
+        ),
+        Mistake(
+            "mask",
+            "x",
+            "(winner == numbers[..., None, None, None, None])",
+            "np.full((*kernel, 1, 1, 1, 1), 1 / numbers.size)",
+        ),
+        Mistake(("shifted", "mask"), "x", "(winner == numbers[..", "(winner == 1 + numbers[.."),
+        Mistake(
+            ("permuted", "mask"),
+            "x",
+            "np.transpose(shares, (2, 3, 4, 5, 0, 1))",
+            "np.transpose(shares, (2, 3, 4, 5, 0, 1))[..., ::-1, ::-1]",
+        ),
+        Mistake(
+            ("overwrite", "path-dropped"),
+            "x",
+            "return overlap_add(np.transpose(shares, (2, 3, 4, 5, 0, 1)), size=size, **placement)",
+            _stamped(
+                "grid(size, kernel, **placement)",
+                "padded[g.seen(at)][winner == numbers[at]] = gy[winner == numbers[at]]",
+            ),
+        ),
+    ],
+    "avg_pool2d": [
+        Mistake(("factor", "parameter-missing"), "x", "np.expand_dims(gy / count,", "np.expand_dims(gy,"),
+        Mistake(("factor", "wrong-saved"), "x", "np.expand_dims(gy / count,", "np.expand_dims(gy / math.prod(kernel),"),
+        Mistake(
+            ("overwrite", "path-dropped"),
+            "x",
+            "return overlap_add(np.broadcast_to(share, (*gy.shape, *kernel)), size=size, **placement)",
+            _stamped("grid(size, kernel, **placement)", "padded[g.seen(at)] = gy / count"),
+        ),
+    ],
+    "adaptive_avg_pool2d": [
+        Mistake(("factor", "parameter-missing"), "x", "A.T @ gy @ B", "(A.T > 0) @ gy @ (B > 0)"),
+        Mistake(("factor", "parameter-missing"), "x", "A.T @ gy @ B", "(A.T > 0) @ gy @ B"),
+        Mistake("permuted", "x", "A.T @ gy @ B", "A.T @ gy @ B[::-1]"),
+    ],
+    "batch_norm": [
+        *STANDARDISED,
+        Mistake("parameter-missing", "x", "return g * rstd", "return g"),
+        Mistake("eps", "x", "return g * rstd", "return g / (var**0.5 + eps)"),
+    ],
+    "layer_norm": [
+        *STANDARDISED,
+        SCALED_LAST,
+        Mistake("missing-sum", "x", "terms -= _sum(axes, g) / count", "terms -= _sum((0,), g) / count"),
+        Mistake("missing-sum", "x", "terms = xhat * (_sum(axes, g, xhat)", "terms = xhat * (_sum((0,), g, xhat)"),
+    ],
+    "group_norm": [*STANDARDISED, SCALED_LAST],
+    "instance_norm": STANDARDISED,
+    "rms_norm": [
+        *AFFINE,
+        SCALED_LAST,
+        Mistake("path-dropped", "x", "rrms * (g - xhat * (_sum(axes, g, xhat) / count))", "rrms * g"),
+        Mistake("sign", "x", "(g - xhat * (_sum", "(g + xhat * (_sum"),
+        Mistake("parameter-missing", "x", "rrms * (g - xhat", "(g - xhat"),
+        Mistake("factor", "x", "(_sum(axes, g, xhat) / count)", "_sum(axes, g, xhat)"),
+        Mistake(
+            ("elementwise-for-jacobian", "missing-sum"), "x", "(_sum(axes, g, xhat) / count)", "(g * xhat / count)"
+        ),
+    ],
+    "embedding": [
+        Mistake(
+            ("overwrite", "path-dropped"),
+            "weight",
+            "return scatter(gy, index=input, shape=weight.shape)",
+            "g = np.zeros(weight.shape)\n        g[input] = gy\n        return g",
+        ),
+        Mistake(
+            ("overwrite", "path-dropped"),
+            "weight",
+            "return scatter(gy, index=input, shape=weight.shape)",
+            "g = np.zeros(weight.shape)\n        g[input] += gy\n        return g",
+        ),
+        Mistake("shifted", "weight", "index=input,", "index=input - 1,"),
+        Mistake("permuted", "weight", "index=input,", "index=np.sort(input),"),
+        Mistake(
+            "mean-for-sum",
+            "weight",
+            "scatter(gy, index=input, shape=weight.shape)",
+            "scatter(gy / np.bincount(input.ravel())[input][..., None], index=input, shape=weight.shape)",
+        ),
+    ],
+    "rnn_cell": [
+        Mistake("wrong-saved", "x", "slope = 1 - y * y", "slope = 1 - a * a"),
+        Mistake("sign", "h", "slope = 1 - y * y", "slope = 1 + y * y"),
+        Mistake("mask", "h", "slope = a > 0", "slope = a < 0"),
+        Mistake(("mask", "parameter-missing"), "x", "slope = a > 0", "slope = np.ones_like(a)"),
+        Mistake(("parameter-missing", "wrong-saved"), "h", "(gy * slope) @ weight_hh", "gy @ weight_hh"),
+        Mistake("jacobian-transposed", "h", "(gy * slope) @ weight_hh", "(gy * slope) @ weight_hh.T"),
+        Mistake("transposed", "weight_ih", "(gy * slope).T @ x", "x.T @ (gy * slope)"),
+        Mistake("transposed", "weight_hh", "(gy * slope).T @ h", "h.T @ (gy * slope)"),
+        Mistake("wrong-saved", "weight_hh", "(gy * slope).T @ h", "(gy * slope).T @ y"),
+        Mistake(
+            "missing-sum",
+            "bias_hh",
+            "gbias_hh(gy):\n        return (gy * slope).sum(0)",
+            "gbias_hh(gy):\n        return gy * slope",
+        ),
+        Mistake(
+            ("mean-for-sum", "batch-mean-twice"),
+            "bias_ih",
+            "gbias_ih(gy):\n        return (gy * slope).sum(0)",
+            "gbias_ih(gy):\n        return (gy * slope).mean(0)",
+        ),
+    ],
+    "lstm_cell": [
+        Mistake(("parameter-missing", "wrong-saved"), "weight_ih", "s * c * f * (1 - f)", "s * c * f"),
+        Mistake(("parameter-missing", "wrong-saved"), "x", "s * i * (1 - g * g)", "s * i"),
+        Mistake("parameter-missing", "h", "gy[0] * t * o * (1 - o)", "gy[0] * o * (1 - o)"),
+        Mistake("path-dropped", "c", "gy[1] + gy[0] * o * (1 - t * t)", "gy[0] * o * (1 - t * t)"),
+        Mistake("path-dropped", "c", "gy[1] + gy[0] * o * (1 - t * t)", "gy[1]"),
+        Mistake("wrong-saved", "c", "(1 - t * t)", "(1 - new_c * new_c)"),
+        Mistake("sign", "c", "(1 - t * t)", "(1 + t * t)"),
+        Mistake("parameter-missing", "c", "gcell(gy) * f", "gcell(gy)"),
+        Mistake("wrong-saved", "c", "gcell(gy) * f", "gcell(gy) * i"),
+        Mistake("wrong-saved", "bias_ih", "gy[0] * t * o * (1 - o)", "s * t * o * (1 - o)"),
+        Mistake("wrong-saved", "weight_hh", "s * g * i * (1 - i)", "s * i * i * (1 - i)"),
+        Mistake(
+            "permuted", "x", "s * c * f * (1 - f), s * i * (1 - g * g)", "s * i * (1 - g * g), s * c * f * (1 - f)"
+        ),
+    ],
+    "gru_cell": [
+        Mistake("parameter-missing", "h", "np.concatenate([gr, gz, gn * r]", "np.concatenate([gr, gz, gn]"),
+        Mistake("wrong-saved", "x", "gn * hidden_n * r * (1 - r)", "gn * h * r * (1 - r)"),
+        Mistake(("wrong-saved", "parameter-missing"), "weight_hh", "gb(gy).T @ h", "ga(gy).T @ h"),
+        Mistake("parameter-missing", "bias_ih", "gn * hidden_n * r * (1 - r)", "gn * r * (1 - r)"),
+        Mistake(("parameter-missing", "wrong-saved"), "bias_hh", "gy * (1 - z) * (1 - n * n)", "gy * (1 - z)"),
+        Mistake("wrong-saved", "x", "gy * (1 - z) * (1 - n * n)", "gy * z * (1 - n * n)"),
+        Mistake("sign", "x", "gy * (h - n)", "gy * (n - h)"),
+        Mistake("path-dropped", "weight_ih", "gy * (h - n)", "gy * h"),
+        Mistake("path-dropped", "h", "gb(gy) @ weight_hh + gy * z", "gb(gy) @ weight_hh"),
+        Mistake("path-dropped", "h", "gb(gy) @ weight_hh + gy * z", "gy * z"),
+    ],
+    "scaled_dot_product_attention": [
+        Mistake(("parameter-missing", "factor"), "query", "gscores(gy) @ key * c", "gscores(gy) @ key"),
+        Mistake(("parameter-missing", "factor"), "key", "@ query * c", "@ query"),
+        Mistake(
+            ("elementwise-for-jacobian", "missing-sum"),
+            "query",
+            "p * (gy @ np.swapaxes(value, -1, -2) - (gy * y).sum(-1, keepdims=True))",
+            "p * (1 - p) * (gy @ np.swapaxes(value, -1, -2))",
+        ),
+        Mistake("path-dropped", "key", " - (gy * y).sum(-1, keepdims=True))", ")"),
+        Mistake("sign", "query", " - (gy * y).sum(-1", " + (gy * y).sum(-1"),
+        Mistake("mean-for-sum", "query", "(gy * y).sum(-1", "(gy * y).mean(-1"),
+        Mistake("parameter-missing", "key", "return p * (gy @", "return (gy @"),
+        Mistake(
+            "transposed",
+            "key",
+            "sum_to(np.swapaxes(gscores(gy), -1, -2) @ query * c, key.shape)",
+            "np.swapaxes(sum_to(np.swapaxes(gscores(gy), -1, -2) @ query * c, key.shape), -1, -2)",
+        ),
+        Mistake("wrong-saved", "value", "np.swapaxes(p, -1, -2) @ gy", "np.swapaxes(scores, -1, -2) @ gy"),
+        Mistake(
+            ("factor", "batch-mean-twice"),
+            "attn_mask",
+            "sum_to(gscores(gy), attn_mask",
+            "sum_to(gscores(gy) * c, attn_mask",
+        ),
+    ],
 }
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chainrule.check import edits_arrays, edits_statements, edits_terms
+from chainrule.check.discover import returns_pullback
 from chainrule.check.edits import Change, header, located
 from chainrule.check.places import FunctionNode, spots
 
@@ -66,8 +67,9 @@ def edits(
 ) -> Iterator[Edit]:
     """Every one-place edit of a function that would undo a known mistake, simplest first.
 
-    Helper functions of the same module that it calls are edited too. A function whose source cannot be read (a
-    built-in, code typed at the prompt, a file changed since it was imported) has no edits.
+    Helper functions of the same module that it calls are edited too, and so are the pullbacks that a helper hands it. A
+    function whose source cannot be read (a built-in, code typed at the prompt, a file changed since it was imported)
+    has no edits.
 
     Args:
         function: a plain function, a method, a staticmethod or a closure.
@@ -85,16 +87,28 @@ def edits(
     source = _read(function) if function is not None else None
     if source is None:
         return
-    own = _edits_of(source, names, upstream, nested)
-    helpers = [_edits_of_helper(source.function, name, helper) for name, helper in _helpers(source, nested)]
-    for edit in heapq.merge(own, *helpers, key=lambda edit: edit.simplicity):
+    for edit in _with_helpers(source, names, upstream, nested):
         yield rebind(edit)
 
 
-def _edits_of_helper(function: types.FunctionType, name: str, helper: _Source) -> Iterator[Edit]:
+def _with_helpers(
+    source: _Source, names: Mapping[str, Any] | None, upstream: str | None, nested: bool, callers: tuple[str, ...] = ()
+) -> Iterator[Edit]:
+    """The edits of a function and of what it calls, the simplest first."""
+    callers = (*callers, source.function.__name__)
+    kinds = [_edits_of(source, names, upstream, nested)]
+    for name, helper in _helpers(source, nested):
+        kinds.append(_edits_of_helper(source, name, _edits_of(helper, None, None, False)))
+    for name, maker in _makers(source) if nested else ():
+        if name not in callers:
+            kinds.append(_edits_of_helper(source, name, _with_helpers(maker, None, None, True, callers)))
+    yield from heapq.merge(*kinds, key=lambda edit: edit.simplicity)
+
+
+def _edits_of_helper(source: _Source, name: str, edited: Iterator[Edit]) -> Iterator[Edit]:
     """The function calling an edited helper."""
-    for edit in _edits_of(helper, None, None, False):
-        yield _with(edit, _calling(function, name, edit.function))
+    for edit in edited:
+        yield _with(edit, _calling(source.function, name, edit.function))
 
 
 def _plain(function: Any) -> tuple[types.FunctionType | None, Callable[[Edit], Edit]]:
@@ -241,17 +255,29 @@ def _function(
 
 def _helpers(source: _Source, nested: bool) -> Iterator[tuple[str, _Source]]:
     """The functions of the same file that a function calls by name; with ``nested``, only those of its pullbacks."""
-    names = _called_by(source.node)
-    if nested:
-        pullbacks = [node for node, _ in _functions(source.node, None)]
-        inside = [part for node in pullbacks for part in ast.walk(node)]
-        names = {name for name in map(_called_name, inside) if name} - _called_by(source.node, without=inside)
+    names = _called_by(source.node) - (_called_outside_pullbacks(source.node) if nested else set())
+    return _named(names, source)
+
+
+def _makers(source: _Source) -> Iterator[tuple[str, _Source]]:
+    """The functions of the same file that a function gets pullbacks from."""
+    for name, helper in _named(_called_outside_pullbacks(source.node), source):
+        if returns_pullback(helper.function):
+            yield name, helper
+
+
+def _named(names: set[str], source: _Source) -> Iterator[tuple[str, _Source]]:
+    """The functions of these names in a function's file."""
     for name in sorted(names):
         helper = source.function.__globals__.get(name)
         if isinstance(helper, types.FunctionType) and helper.__code__.co_filename == source.file:
             read = _read(helper)
             if read is not None and helper is not source.function:
                 yield name, read
+
+
+def _called_outside_pullbacks(node: ast.AST) -> set[str]:
+    return _called_by(node, without=[part for inner, _ in _functions(node, None) for part in ast.walk(inner)])
 
 
 def _called_by(node: ast.AST, without: Sequence[ast.AST] = ()) -> set[str]:

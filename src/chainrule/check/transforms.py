@@ -129,7 +129,7 @@ def named_ratio(
             return
     for label, values, batch in _sizes(probes):
         for sign in (1.0, -1.0):
-            for power in (1, -1, 2, -2):
+            for power in (1, -1, 2, -2) if sizes_differ else (1, -1):  # at one size, 4 is 4 rather than 2^2
                 if max(values) > 1 and everywhere([sign * v**power for v in values]):
                     yield _size_factor(label, sign, power, batch, what, place, probes, name)
                     if sizes_differ:
