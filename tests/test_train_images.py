@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from chainrule import data
+from chainrule import data, nn
 from chainrule.errors import UsageError
-from chainrule.train import TrainConfig, configure, evaluate, events, predict, resume, run
+from chainrule.train import TrainConfig, configure, evaluate, events, fit, predict, resume, run
 
 IMAGES = {
     "dataset": "digits",
@@ -85,6 +85,16 @@ def test_what_cannot_be_augmented_is_refused_before_there_is_a_folder(tmp_path):
     for wrong in ({"augment": "rotate"}, {"crop_padding": 3}, {"augment": "flip", "crop_padding": 3}):
         with pytest.raises(ValidationError):
             TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize("engine", ["tape", "torch"])
+def test_a_last_batch_of_one_that_batch_norm_refuses_is_named(tmp_path, engine):
+    # 1,297 images in batches of 48 leave one.
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    config = TrainConfig(batch_size=48, epochs=1, engine=engine)
+    with pytest.raises(UsageError, match=r"step 28 has a batch of one example.*more than 1 value.*--sampler wrap"):
+        fit(model, data.load("digits"), config, run_dir=tmp_path / "run")
+    fit(model, data.load("digits"), TrainConfig(batch_size=48, epochs=1, sampler="wrap"), run_dir=tmp_path / "wrap")
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def compare(
         )
     if steps < 2:
         raise UsageError(f"steps is {steps}, expected at least 2: the first one's time is not counted")
+    config = config.model_copy(update={"engine": "tape"})  # only to draw the weights and the batches
     data = load_data(config)
     training = Training(build_model(config, data), data, config)
     with tempfile.TemporaryDirectory(prefix="chainrule-compare-") as folder:

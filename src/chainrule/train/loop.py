@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule import optim
 from chainrule.data import Augment, Batches, Dataset, ResizedImages, Samples
-from chainrule.errors import UserError
+from chainrule.errors import UsageError, UserError
 from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.train import checkpoint, folder
 from chainrule.train.checkpoint import Checkpoint
@@ -124,7 +124,15 @@ class Training:
 
     def _step(self) -> None:
         x, y = self.next_batch()
-        loss = self.engine.forward(x, y)
+        try:
+            loss = self.engine.forward(x, y)
+        except ValueError as error:
+            if len(x) > 1:
+                raise
+            raise UsageError(
+                f"step {self.step + 1} has a batch of one example, and the network cannot be trained on it ({error}): "
+                "choose another --batch-size, or --sampler wrap, which leaves out the last, smaller batch"
+            ) from error
         if not math.isfinite(loss):  # before zero_grad: the gradients of the step before may be the cause
             raise self._not_finite(x, self.step + 1)
         self.optimizer.zero_grad()
