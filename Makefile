@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-fast lint bench-check clean
+.PHONY: help train test test-fast lint bench bench-check clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -23,6 +23,9 @@ lint: .venv/dev  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/bench ## how fast, beside other libraries, about 15 minutes; python -m bench --help has more
+	$(BIN)/python -m bench
+
 bench-check: .venv/dev ## planted mistakes: which of them the gradient checker names, and how fast it is
 	$(BIN)/python -m bench.check
 
@@ -39,3 +42,7 @@ clean:           ## remove the virtual environment and caches
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/run
+
+.venv/bench: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@ .venv/dev .venv/run

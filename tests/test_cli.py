@@ -372,6 +372,91 @@ def test_doctor_says_what_to_do_about_a_wrong_data_folder(call, monkeypatch):
     assert "→" in out
 
 
+def test_doctor_describes_the_kernels(call, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_CACHE", str(Path("cache").absolute()))
+    found = json.loads(subprocess.check_output([*COMMAND, "doctor", "--json"], text=True))["findings"]
+    findings = {finding["topic"]: finding for finding in found}
+    assert findings["kernel cache"]["found"].startswith(str(Path("cache/kernels-").absolute()))
+    assert findings["compiled kernels"]["found"] == "none yet"
+    assert "chainrule doctor --warm" in findings["compiled kernels"]["advice"]
+    assert findings["threading layer"] == {"topic": "threading layer", "found": "omp", "advice": ""}
+    assert not Path("cache").exists()
+
+
+def test_doctor_names_a_wrong_number_of_threads(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", "many")
+    done = subprocess.run([*COMMAND, "doctor", "--json"], capture_output=True, text=True, check=True)
+    (threads,) = [f for f in json.loads(done.stdout)["findings"] if f["topic"] == "kernel threads"]
+    assert "'many'" in threads["found"]
+    assert "unset CHAINRULE_NUM_THREADS" in threads["advice"]
+
+
+WARM = """
+import sys
+import numpy as np
+from chainrule.cli import main
+from chainrule.kernels import machine, warm
+
+@machine.jit
+def ones(x):
+    for i in range(len(x)):
+        x[i] = 1
+
+warm.runs = lambda draw: [("ones", lambda: ones(np.zeros(3, np.float32)))]
+main(["doctor", "--warm", *sys.argv[1:]])
+"""
+
+
+def test_doctor_compiles_ahead_and_says_how_much(monkeypatch):
+    """With one small kernel; the test of all is slow."""
+
+    def warm(*arguments):
+        return subprocess.run([sys.executable, "-c", WARM, *arguments], capture_output=True, text=True, check=False)
+
+    monkeypatch.setenv("CHAINRULE_CACHE", str(Path("cache").absolute()))
+    cold = warm("--json")
+    found = json.loads(cold.stdout)
+    assert cold.returncode == 0, cold.stderr
+    assert (found["compiled"], found["kept"]) == (1, 1)
+    assert found["seconds"] > 0
+    assert Path(found["folder"]).is_dir()
+    again = warm()
+    assert again.returncode == 0
+    assert "nothing to compile; 1 are in" in again.stdout
+    Path("file").touch()
+    monkeypatch.setenv("CHAINRULE_CACHE", str(Path("file").absolute()))
+    wrong = warm()
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert is_one_line(wrong.stderr)
+    assert "CHAINRULE_CACHE" in wrong.stderr
+
+
+STEP = """
+import numpy as np
+from chainrule import nn, ops, optim, using
+from chainrule.kernels import machine
+
+rng = np.random.default_rng(0)
+model = nn.Sequential(
+    nn.Conv2d(3, 8, 3, padding=1, rng=rng), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+    nn.Linear(8 * 16 * 16, 300, rng=rng), nn.Sigmoid(), nn.Linear(300, 10, rng=rng),
+)
+with using("cpu"):
+    for batch in (1, 40):
+        x = rng.standard_normal((batch, 3, 32, 32)).astype(np.float32)
+        nn.CrossEntropyLoss()(model(x), rng.integers(0, 10, batch)).backward()
+print(machine.compiled)
+"""
+
+
+@pytest.mark.slow
+def test_after_doctor_has_compiled_all_kernels_a_step_compiles_nothing(monkeypatch):
+    monkeypatch.setenv("CHAINRULE_CACHE", str(Path("cache").absolute()))
+    found = json.loads(subprocess.check_output([*COMMAND, "doctor", "--warm", "--json"], text=True))
+    assert found["compiled"] == found["kept"] > 20
+    assert subprocess.check_output([sys.executable, "-c", STEP], text=True).strip() == "[]"
+
+
 # -------------------------------------------------------------------------------------------------------- processes
 
 

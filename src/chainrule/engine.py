@@ -19,7 +19,7 @@ import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ Rule = Callable[..., tuple[Any, tuple[Any, ...]]]
 
 OPS: dict[str, Op] = {}  # every op, by name
 NUMPY: dict[Callable, Callable] = {}  # a NumPy function -> what a Tensor does instead
+BACKENDS: dict[str, Callable[[], AbstractContextManager]] = {}  # name -> what is entered while its kernels are in use
+ARRAYS: set[type] = {np.ndarray}  # the types of array that a Tensor holds as they are
 
 
 class _State(threading.local):
@@ -38,6 +40,7 @@ class _State(threading.local):
     differentiating = False  # would a number taken out of a Tensor now lose a derivative?
     backend: str | None = None  # whose kernels replace the rules
     watcher: Callable[[Tensor], None] | None = None  # is shown every result that is given a source
+    recorder: Any = None  # runs the ops in their place, and is shown the gradients that are kept
 
 
 _state = _State()
@@ -167,7 +170,8 @@ class Op:
         if not self.params.keys() >= params.keys() or (len(inputs) > len(self.inputs) and not self.variadic):
             inputs, params = self._bind(inputs, params)
         values = _arrays(inputs)
-        y, pullbacks = self.run(values, params)
+        recorder = _state.recorder
+        y, pullbacks = self.run(values, params) if recorder is None else recorder.run(self, inputs, values, params)
         if not any(isinstance(x, Tensor) for x in inputs):
             return y
         result = Tensor(y)
@@ -303,7 +307,7 @@ def using(backend: str | None) -> Iterator[None]:
     ...     OPS["exp"](np.array([0.0]))
     array([1.])
     """
-    with _during(backend=backend):
+    with BACKENDS.get(backend or "", nullcontext)(), _during(backend=backend):
         yield
 
 
@@ -428,7 +432,7 @@ class Tensor(NDArrayOperatorsMixin):
     __slots__ = ("_keeps_grad", "grad", "requires_grad", "source", "value")
 
     def __init__(self, value: Any, requires_grad: bool = False):
-        self.value = value if type(value) is np.ndarray else np.asarray(value)
+        self.value = value if type(value) in ARRAYS else np.asarray(value)
         self.grad: Any = None
         self.source: Source | None = None
         self.requires_grad = requires_grad
@@ -587,6 +591,8 @@ class Tensor(NDArrayOperatorsMixin):
             found = _sweep(self, gy, None, create_graph, create_graph if retain_graph is None else retain_graph)
             for tensor, g in found.items():
                 tensor.grad = g if tensor.grad is None else tensor.grad + g
+            if _state.recorder is not None:
+                _state.recorder.keep(found)
 
 
 class Parameter(Tensor):
@@ -649,7 +655,8 @@ def _sweep(y: Tensor, gy: Any, wanted: set[Tensor] | None, create_graph: bool, r
             continue
         source = tensor.source
         if tensor in wanted if wanted is not None else (source is None or tensor._keeps_grad):
-            found[tensor] = g if isinstance(g, Tensor) else np.array(g, copy=tensor in shared or None)
+            copied = tensor in shared and not isinstance(g, Tensor)
+            found[tensor] = np.copy(g, subok=True) if copied else g if isinstance(g, Tensor) else np.asanyarray(g)
         if source is None:
             continue
         edges = [(x, i) for x, i in source.edges() if x in useful]
@@ -672,13 +679,13 @@ def _tape(y: Tensor) -> list[Tensor]:
         raise RuntimeError(
             "backward on a tensor that needs no gradient: nothing it was made from has requires_grad=True"
         )
-    seen, stack = {y}, [y]
+    seen, stack = {y: None}, [y]  # a dictionary, for the same order in every walk
     while stack:
         tensor = stack.pop()
         if tensor.source is not None:
             for x, _ in tensor.source.edges():
                 if x not in seen:
-                    seen.add(x)
+                    seen[x] = None
                     stack.append(x)
     return sorted(seen, key=lambda t: t.source.serial if t.source else -1, reverse=True)
 
@@ -699,7 +706,7 @@ def _seed(y: Tensor, gy: Any, create_graph: bool) -> Any:
     if gy is None:
         if y.size != 1:
             raise ValueError(f"backward on a tensor of shape {y.shape}: only a single number needs no gy; pass one")
-        gy = np.ones(y.shape, y.dtype)
+        gy = np.ones_like(y.value)
     shape = gy.shape if isinstance(gy, Tensor) else np.shape(gy)
     if shape != y.shape:
         raise ValueError(f"gy has shape {shape}, expected {y.shape}, the shape of the tensor it is the gradient of")

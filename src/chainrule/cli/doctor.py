@@ -13,9 +13,10 @@ from typing import Any
 
 import rich_click as click
 
+from chainrule import processor
 from chainrule.cli import show
 from chainrule.cli.options import debug_option, examples, json_option
-from chainrule.errors import UserError
+from chainrule.errors import UsageError, UserError
 
 # An extra, the package that it brings, and what for.
 OPTIONAL = (
@@ -23,7 +24,6 @@ OPTIONAL = (
     ("onnx", "onnx", "for chainrule export --onnx"),
     ("tensorboard", "tensorboardX", "for --tensorboard"),
 )
-AVX2_KERNELS = ("Haswell", "Zen")
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,17 @@ class Finding:
     advice: str = ""
 
 
-@click.command(epilog=examples("chainrule doctor", "chainrule doctor --json"))
-@json_option("the findings")
+@click.command(epilog=examples("chainrule doctor", "chainrule doctor --warm", "chainrule doctor --json"))
+@click.option("--warm", is_flag=True, help="Compile all kernels now, so that no later start has to wait for it.")
+@json_option("the findings, or with --warm what was compiled,")
 @debug_option
-def doctor(as_json: bool) -> None:
-    """Look at this machine: versions, matrix products, threads, data sets, folders."""
-    findings = [*_software(), *_processor(), *_data(), *_folders()]
+def doctor(warm: bool, as_json: bool) -> None:
+    """Look at this machine: versions, matrix products, threads, kernels, data sets, folders."""
+    if warm:
+        found = _warm()
+        show.json_line(asdict(found)) if as_json else show.console().print(show.warmed(found))
+        return
+    findings = [*_software(), *_processor(), *_kernels(), *_data(), *_folders()]
     if as_json:
         show.json_line({"findings": [asdict(finding) for finding in findings]})
     else:
@@ -65,15 +70,13 @@ def _processor() -> Iterator[Finding]:
     from chainrule.train.environment import environment
 
     facts = environment()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processor.cores()
     model, avx512 = _processor_facts()
     yield Finding("processor", f"{model}, {cores} cores{', AVX-512' if avx512 else ''}")
     yield Finding("BLAS", f"{facts['blas']['name']} {facts['blas']['version']}")
     for pool in _thread_pools():
         kernels, threads = pool.get("architecture"), pool["num_threads"]
-        slow = avx512 and pool["internal_api"] == "openblas" and kernels in AVX2_KERNELS
-        advice = "AVX2 kernels on an AVX-512 processor: try OPENBLAS_CORETYPE=SkylakeX chainrule ..." if slow else ""
-        yield Finding("BLAS kernels", str(kernels or pool["internal_api"]), advice)
+        yield Finding("BLAS kernels", str(kernels or pool["internal_api"]), processor.costs([pool]) or "")
         crowded = threads > cores
         yield Finding("BLAS threads", str(threads), f"more than cores: OMP_NUM_THREADS={cores}" if crowded else "")
     variables = " ".join(f"{name}={value}" for name, value in facts["variables"].items())
@@ -91,11 +94,8 @@ def _processor_facts() -> tuple[str, bool]:
 
 def _thread_pools() -> list[dict[str, Any]]:
     import numpy  # noqa: F401  threadpoolctl sees the libraries that are loaded
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-    try:
-        from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
-    except ImportError:
-        return []
     return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
@@ -110,6 +110,60 @@ def _gflops(n: int = 1024, repeats: int = 10) -> float:
         a @ a
         seconds.append(time.perf_counter() - start)
     return 2e-9 * n**3 / min(seconds)
+
+
+def _kernels() -> Iterator[Finding]:
+    try:
+        from chainrule.kernels import machine
+    except UsageError as error:
+        yield Finding("kernel threads", str(error), f"correct or unset {processor.THREADS}")
+        return
+    threads, layer = machine.threads(), machine.threading_layer()
+    given = os.environ.get(processor.THREADS)
+    named = f"{processor.THREADS}={given}" if given else f"{processor.THREADS} is not set: all cores"
+    crowded = threads > processor.cores()
+    yield Finding("kernel threads", f"{threads} ({named})", "more than cores" if crowded else "")
+    slow = "OpenMP (libgomp) is not installed: waking a thread takes 30 to 150 us instead of 2"
+    yield Finding("threading layer", layer, "" if layer == "omp" else slow)
+    folder = machine.cache_folder()
+    yield _folder("kernel cache", folder)
+    if folder.exists():
+        count, problem = len(machine.kept()), machine.cache_problem()
+        yield Finding("compiled kernels", f"{count} functions", f"not used: {problem}" if problem else "")
+    else:
+        ahead = f"compiled when first used, up to {machine.COLD_SECONDS} s in all; ahead: chainrule doctor --warm"
+        yield Finding("compiled kernels", "none yet", ahead)
+
+
+@dataclass(frozen=True)
+class Warmed:
+    """What `--warm` did: functions compiled now, functions in the folder after that."""
+
+    compiled: int
+    seconds: float
+    kept: int
+    folder: str
+
+
+def _warm() -> Warmed:
+    """Compile what is not in the cache. UserError if it cannot be kept."""
+    from rich.progress import Progress
+
+    from chainrule.check.samples import draw
+    from chainrule.kernels import machine, warm
+
+    if problem := machine.cache_problem():
+        raise UserError(f"compiled kernels cannot be kept: {problem}; let CHAINRULE_CACHE name a folder of yours")
+    start = time.perf_counter()
+    todo = list(warm.runs(draw))
+    with Progress(console=show.console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(todo))
+        for name, run in todo:
+            progress.update(task, description=f"compiling {name}")
+            run()
+            progress.advance(task)
+    seconds = time.perf_counter() - start
+    return Warmed(len(machine.compiled), seconds, len(machine.kept()), str(machine.cache_folder()))
 
 
 def _data() -> Iterator[Finding]:
@@ -133,7 +187,11 @@ def _folders() -> Iterator[Finding]:
     from chainrule.data.fetch import cache
     from chainrule.train.folder import RUNS
 
-    for topic, folder in (("download cache", cache()), ("run folders", RUNS.absolute())):
-        exists = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        writable = os.access(exists, os.W_OK)
-        yield Finding(topic, str(folder), "" if writable else f"{exists} cannot be written: change its permissions")
+    yield _folder("download cache", cache())
+    yield _folder("run folders", RUNS.absolute())
+
+
+def _folder(topic: str, folder: Path) -> Finding:
+    exists = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    writable = exists.is_dir() and os.access(exists, os.W_OK)
+    return Finding(topic, str(folder), "" if writable else f"{exists} cannot be written: change its permissions")

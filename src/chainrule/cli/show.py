@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from chainrule.cli.doctor import Finding
+    from chainrule.cli.doctor import Finding, Warmed
     from chainrule.lab import Comparison
     from chainrule.train import Evaluation, Prediction, Result
 
@@ -168,3 +168,9 @@ def findings(found: Iterable["Finding"]) -> Table:
             text.append(f"\n→ {finding.advice}", "magenta")
         made.add_row(mark, finding.topic, text)
     return made
+
+
+def warmed(found: "Warmed") -> RenderableType:
+    """How many kernels were compiled, in what time, and where they are."""
+    done = f"compiled {found.compiled} functions in {found.seconds:.1f} s" if found.compiled else "nothing to compile"
+    return Group(f"{done}; {found.kept} are in", unbroken(f"  {found.folder}"))

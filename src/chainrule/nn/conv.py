@@ -34,7 +34,9 @@ def _first_values(
     first, second = reversed(channels) if transposed else channels
     rng = rng or np.random.default_rng()
     shape = (first, second // groups, *kernel)
-    weight = init.kaiming_uniform_(Parameter(np.empty(shape, dtype)), a=math.sqrt(5), rng=rng)
+    # In memory the channels are last, as in the images and in the weight's gradient.
+    memory = np.moveaxis(np.empty((first, *kernel, second // groups), dtype), -1, 1)
+    weight = init.kaiming_uniform_(Parameter(memory), a=math.sqrt(5), rng=rng)
     bound = 1 / math.sqrt(init.fans(shape)[0])
     return weight, init.uniform_(
         Parameter(np.empty(layer.out_channels, dtype)), -bound, bound, rng=rng

@@ -1,0 +1,464 @@
+"""Batch norm, layer norm and RMS norm: one pass over memory for the sums, one for the result.
+
+A batch is seen as a matrix of rows, one for each example or pixel, whose columns are the channels. Sums over rows are
+taken block by block, in float32 inside a block and in float64 from block to block. How rows are divided does not
+depend on the number of threads, so neither does a result.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import weakref
+
+import numpy as np
+from numba import prange
+
+from chainrule import ops
+from chainrule.kernels import elementwise
+from chainrule.kernels.machine import jit
+from chainrule.kernels.recording import plain
+from chainrule.kernels.registry import call, empty, kernel
+from chainrule.kernels.replay import FUSED
+from chainrule.nn import norm
+
+exact = {"fastmath": False}  # so that batch norm has the same bits with ReLU in the same pass and in one of its own
+sums_only = {"fastmath": {"reassoc"}}  # the order in a sum may change, so that it is vectorised
+PARTS = 32  # into which the rows are divided, for the threads
+SERIAL = 20_000  # entries below which threads cost more than they save
+
+
+@functools.cache
+def _constant(value, size):
+    return np.full(size, value, np.float32)
+
+
+def _rows(x):
+    """``(n, c, ...)`` as a matrix with a row for each example and position: a view if the channels are last in memory."""
+    return _contiguous(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+
+
+def _contiguous(x):
+    """``x`` in C order."""
+    if x.flags.c_contiguous:
+        return x
+    copy = empty(x.shape)
+    call(np.copyto, copy, x)
+    return copy
+
+
+def _like_rows(x):
+    """An array of the shape of ``x`` with its channels last in memory."""
+    return np.moveaxis(empty((x.shape[0], *x.shape[2:], x.shape[1])), -1, 1)
+
+
+def _pullbacks(pull):
+    """The pullbacks of x, weight and bias, all of which ``pull(gy)`` computes in one pass, once for the three."""
+    waiting = {}  # those of the three that were not asked yet for what was computed: for which gy, and what
+
+    def pulled(gy, place):
+        known, results = waiting.pop(place, (None, None))
+        if known is not gy:
+            results = pull(gy)
+            waiting.update(dict.fromkeys({0, 1, 2} - {place}, (gy, results)))
+        return results[place]
+
+    return tuple(functools.partial(pulled, place=place) for place in range(3))
+
+
+# ------------------------------------------------------------------------------------------------ batch norm, compiled
+
+
+@jit(**exact)
+def _blocks(x, part):
+    """The rows of a block, whose sums are float32: few, and as fit into the first cache, where they are read twice. And
+    which blocks, from the first to before the second, make a part."""
+    size = min(128, max(32, 4096 // x.shape[1]))
+    blocks = (len(x) + size - 1) // size
+    return size, part * blocks // PARTS, (part + 1) * blocks // PARTS
+
+
+@jit(**exact)
+def _add_moments(n, mean, squares, before, moments):
+    """Chan's formula: means and sums of squared deviations over ``before`` rows become those with ``n`` rows more."""
+    share = n / (before + n)
+    for j in range(len(mean)):
+        delta = mean[j] - moments[0, j]
+        moments[0, j] += delta * share
+        moments[1, j] += squares[j] + delta * delta * before * share
+
+
+@jit(**exact)
+def _moments_of_part(x, part, moments):
+    """Means and sums of squared deviations of a part of the rows."""
+    c = x.shape[1]
+    size, start, stop = _blocks(x, part)
+    centre, rest, total = np.empty(c, np.float32), np.empty(c, np.float32), np.empty(c, np.float32)
+    mean, squares = np.empty(c), np.empty(c)
+    for j in range(c):
+        moments[0, j] = moments[1, j] = 0
+    for block in range(start, stop):
+        first, last = block * size, min((block + 1) * size, len(x))
+        for j in range(c):
+            centre[j] = rest[j] = total[j] = 0
+        for r in range(first, last):
+            for j in range(c):
+                centre[j] += x[r, j]
+        for j in range(c):
+            centre[j] /= np.float32(last - first)
+        for r in range(first, last):
+            for j in range(c):
+                deviation = x[r, j] - centre[j]
+                rest[j] += deviation
+                total[j] += deviation * deviation
+        for j in range(c):  # what rounding the centre left
+            left = rest[j] / np.float64(last - first)
+            mean[j] = centre[j] + left
+            squares[j] = total[j] - left * rest[j]
+        _add_moments(last - first, mean, squares, first - start * size, moments)
+
+
+@jit(**exact)
+def _all_moments(x, of_parts, moments):
+    """What the moments of the parts make together."""
+    for part in range(1, PARTS):
+        size, start, stop = _blocks(x, part)
+        if stop > start:
+            n = min(stop * size, len(x)) - start * size
+            _add_moments(n, of_parts[part, 0], of_parts[part, 1], start * size, of_parts[0])
+    for j in range(x.shape[1]):
+        moments[0, j] = of_parts[0, 0, j]
+        moments[1, j] = of_parts[0, 0, j] - moments[0, j]
+        moments[2, j] = of_parts[0, 1, j] / len(x)
+
+
+@jit(parallel=True, **exact)
+def _moments(x, of_parts, moments):
+    """Mean of every column, what rounding it to float32 left of it, and the biased variance."""
+    if x.size < SERIAL:
+        for part in range(PARTS):
+            _moments_of_part(x, part, of_parts[part])
+    else:
+        for part in prange(PARTS):
+            _moments_of_part(x, part, of_parts[part])
+    _all_moments(x, of_parts, moments)
+
+
+@jit(**exact)
+def _given_moments(mean, var, moments):
+    for j in range(len(mean)):
+        moments[0, j], moments[1, j], moments[2, j] = mean[j], 0, var[j]
+
+
+@jit(**exact)
+def _follow(moments, rows, momentum, running_mean, running_var, num_batches_tracked):
+    """A step of running statistics towards those of a batch; with a momentum that is no number, to their mean."""
+    num_batches_tracked[()] += 1
+    step = 1 / num_batches_tracked[()] if math.isnan(momentum) else momentum
+    for j in range(len(running_mean)):
+        running_mean[j] += step * (moments[0, j] - running_mean[j])
+        running_var[j] += step * (moments[2, j] * rows / (rows - 1) - running_var[j])
+
+
+@jit(**exact)
+def _factors(moments, weight, bias, eps):
+    """``mean``, ``scale`` and ``shift``, with which ``y = (x - mean) * scale + shift``."""
+    factors = np.empty((3, len(weight)), np.float32)
+    for j in range(len(weight)):
+        scale = weight[j] / math.sqrt(moments[2, j] + eps)
+        factors[0, j] = moments[0, j]
+        factors[1, j] = scale
+        factors[2, j] = bias[j] - moments[1, j] * scale
+    return factors
+
+
+@jit(**exact)
+def _normalise_part(x, part, factors, relu, y):
+    for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
+        for j in range(x.shape[1]):
+            v = (x[r, j] - factors[0, j]) * factors[1, j] + factors[2, j]
+            y[r, j] = np.float32(0) if relu and v < 0 else v
+
+
+@jit(parallel=True, **exact)
+def _normalise(x, moments, weight, bias, eps, relu, y):
+    """``y = (x - mean) / sqrt(var + eps) * weight + bias``, and ReLU of that if ``relu``."""
+    factors = _factors(moments, weight, bias, eps)
+    if x.size < SERIAL:
+        for part in range(PARTS):
+            _normalise_part(x, part, factors, relu, y)
+    else:
+        for part in prange(PARTS):
+            _normalise_part(x, part, factors, relu, y)
+
+
+@jit(**exact)
+def _slope(relu, v):
+    return np.float32(1) if not relu or v > 0 else np.float32(0)
+
+
+@jit(**exact)
+def _sums_of_part(x, v, gy, part, mean, relu, sums):
+    """The sums of gy, and of gy times the deviations from the mean, over a part of the rows."""
+    c = x.shape[1]
+    size, start, stop = _blocks(x, part)
+    total, product = np.empty(c, np.float32), np.empty(c, np.float32)
+    for j in range(c):
+        sums[0, j] = sums[1, j] = 0
+    for block in range(start, stop):
+        for j in range(c):
+            total[j] = product[j] = 0
+        for r in range(block * size, min((block + 1) * size, len(x))):
+            for j in range(c):
+                g = gy[r, j] * _slope(relu, v[r, j])
+                total[j] += g
+                product[j] += g * (x[r, j] - mean[j])
+        for j in range(c):
+            sums[0, j] += total[j]
+            sums[1, j] += product[j]
+
+
+@jit(**exact)
+def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
+    """``mean``, ``scale``, ``slope`` and ``offset``, with which ``gx = gy * scale - (x - mean) * slope - offset``; and
+    the gradients of weight and bias: the sums of gy times xhat, and of gy."""
+    factors = np.empty((4, len(weight)), np.float32)
+    for j in range(len(weight)):
+        total, product = 0.0, 0.0
+        for part in range(PARTS):
+            total += of_parts[part, 0, j]
+            product += of_parts[part, 1, j]
+        rstd = 1 / math.sqrt(moments[2, j] + eps)
+        product = (product - moments[1, j] * total) * rstd
+        gweight[j], gbias[j] = product, total
+        scale = weight[j] * rstd
+        slope = scale * rstd * product / rows
+        factors[0, j], factors[1, j], factors[2, j] = moments[0, j], scale, slope
+        factors[3, j] = scale * total / rows - moments[1, j] * slope
+    return factors
+
+
+@jit(**exact)
+def _gx_of_part(x, v, gy, part, factors, relu, gx):
+    for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
+        for j in range(x.shape[1]):
+            g = gy[r, j] * _slope(relu, v[r, j])
+            gx[r, j] = g * factors[1, j] - (x[r, j] - factors[0, j]) * factors[2, j] - factors[3, j]
+
+
+@jit(parallel=True, **exact)
+def _back(x, v, gy, moments, weight, eps, relu, constant, of_parts, gx, gweight, gbias):
+    """``weight / s * (gy - mean(gy) - xhat * mean(gy * xhat))``, and the gradients of weight and bias.
+
+    The means are missing where the moments are ``constant``. With ``relu``, ``gy`` is that of ReLU, whose output is ``v``.
+    """
+    if x.size < SERIAL:
+        for part in range(PARTS):
+            _sums_of_part(x, v, gy, part, moments[0], relu, of_parts[part])
+    else:
+        for part in prange(PARTS):
+            _sums_of_part(x, v, gy, part, moments[0], relu, of_parts[part])
+    rows = math.inf if constant else float(len(x))
+    factors = _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias)
+    if x.size < SERIAL:
+        for part in range(PARTS):
+            _gx_of_part(x, v, gy, part, factors, relu, gx)
+    else:
+        for part in prange(PARTS):
+            _gx_of_part(x, v, gy, part, factors, relu, gx)
+
+
+# ---------------------------------------------------------------------------------------------------------- batch norm
+
+
+def _accepts(x, running_mean=None, running_var=None, weight=None, bias=None, *, training=False, **_):
+    per_channel = [v for v in (running_mean, running_var, weight, bias) if v is not None]
+    if x.ndim < 2 or x.dtype != np.float32 or any(v.shape != x.shape[1:2] or v.dtype != x.dtype for v in per_channel):
+        return False
+    known = running_mean is not None and running_var is not None
+    return x.size > 0 and (x.size > x.shape[1] if training else known)
+
+
+@kernel(ops.batch_norm, _accepts)
+def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, *, training=False, eps=1e-5):
+    global _latest
+    rows, y, c = _rows(x), _like_rows(x), x.shape[1]
+    moments, of_parts = empty((3, c)), np.empty((PARTS, 2, c))
+    if training:
+        call(_moments, rows, of_parts, moments)
+        _latest = weakref.ref(y), moments
+    else:
+        call(_given_moments, running_mean, running_var, moments)
+    scale = _constant(1, c) if weight is None else weight
+    call(_normalise, rows, moments, scale, _constant(0, c) if bias is None else bias, eps, False, _rows(y))
+
+    def pull(gy):
+        gx, gweight, gbias, of_parts = _like_rows(x), empty((c,)), empty((c,)), np.empty((PARTS, 2, c))
+        grows, results = _rows(gy), (_rows(gx), gweight, gbias)
+        call(_back, rows, rows, grows, moments, scale, eps, False, not training, of_parts, *results)
+        return gx, gweight, gbias
+
+    gx, gweight, gbias = _pullbacks(pull)
+    return y, (gx, None, None, gweight, gbias)
+
+
+_latest = (lambda: None, None)  # the output of the batch norm computed last, in training, and the moments of its batch
+
+
+def _follow_batch(layer, y):
+    """Take a layer's running statistics a step towards those of the batch that became ``y``, if these are known."""
+    output, moments = _latest
+    arrays = layer.running_mean, layer.running_var, layer.num_batches_tracked
+    if output() is None or output() is not plain(y) or any(a.dtype != np.float32 for a in arrays[:2]):
+        return False
+    momentum = math.nan if layer.momentum is None else float(layer.momentum)
+    call(_follow, moments, y.size // y.shape[1], momentum, *arrays)
+    return True
+
+
+norm.FUSED = _follow_batch
+
+
+def _normalise_and_more(x, moments, weight, bias, eps, relu, which, a, *rest):
+    """Batch norm and, of its output, what :mod:`elementwise` computes: ReLU in the same pass, others in place."""
+    *other, y = rest  # there is another input of a sum or a product
+    rectify = which == elementwise.RELU
+    _normalise(x, moments, weight, bias, eps, rectify, y.reshape(x.shape))
+    if not rectify:
+        elementwise._loop(y)(which, a, y, *(other or [y]), y)
+
+
+def _more_and_back(which, a, gy, v, x, _, moments, weight, eps, relu, constant, of_parts, gx, gweight, gbias):
+    """The way back through what :mod:`elementwise` computed of the output of batch norm, and through batch norm."""
+    rectify = which == elementwise.RELU_GX
+    if not rectify:
+        elementwise._loop(gy)(which, a, gy, v, gx.reshape(-1))
+    gy, v = (gy.reshape(x.shape), v.reshape(x.shape)) if rectify else (gx, x)
+    _back(x, v, gy, moments, weight, eps, rectify, constant, of_parts, gx, gweight, gbias)
+
+
+for _loop in (elementwise._block, elementwise._blocks):
+    FUSED[_normalise, _loop] = _normalise_and_more
+    FUSED[_loop, _back] = _more_and_back
+
+
+# ---------------------------------------------------------------------------------------------- layer norm and RMS norm
+
+
+@jit(**sums_only)
+def _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments):
+    """Rows ``start`` to ``stop``. Kept of each: mean, 1 / s, and what rounding the mean left of it, times 1 / s.
+
+    ``(x - mean) * rstd - rest`` must not be ``(x - (mean + rest)) * rstd``, to which a subtraction could be reassociated.
+    """
+    n = np.float32(x.shape[1])
+    for r in range(start, stop):
+        mean = np.float32(0)
+        if centred:
+            for j in range(x.shape[1]):
+                mean += x[r, j]
+            mean /= n
+        rest, square = np.float32(0), np.float32(0)
+        for j in range(x.shape[1]):
+            deviation = x[r, j] - mean
+            rest += deviation
+            square += deviation * deviation
+        rest = rest / n if centred else np.float32(0)
+        rstd = np.float32(1 / math.sqrt(square / n - rest * rest + eps))
+        rest *= rstd
+        moments[r, 0], moments[r, 1], moments[r, 2] = mean, rstd, rest
+        for j in range(x.shape[1]):
+            y[r, j] = ((x[r, j] - mean) * rstd - rest) * weight[j] + bias[j]
+
+
+@jit(parallel=True, **sums_only)
+def _each(x, weight, bias, eps, centred, y, moments):
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` in every row; with mean 0 unless ``centred``."""
+    if x.size < SERIAL:
+        _normalise_each(x, 0, len(x), weight, bias, eps, centred, y, moments)
+    else:
+        for part in prange(PARTS):
+            start, stop = part * len(x) // PARTS, (part + 1) * len(x) // PARTS
+            _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments)
+
+
+@jit(**sums_only)
+def _back_each(x, gy, part, weight, centred, moments, gx, sums):
+    """A part of the rows, and its part of the sums of gy and of gy times xhat."""
+    d = x.shape[1]
+    n = np.float32(d)
+    for j in range(d):
+        sums[0, j] = sums[1, j] = 0
+    for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
+        mean, rstd, rest = moments[r, 0], moments[r, 1], moments[r, 2]
+        total, product = np.float32(0), np.float32(0)
+        for j in range(d):
+            xhat = (x[r, j] - mean) * rstd - rest
+            sums[0, j] += gy[r, j]
+            sums[1, j] += gy[r, j] * xhat
+            total += gy[r, j] * weight[j]
+            product += gy[r, j] * weight[j] * xhat
+        total = total / n if centred else np.float32(0)
+        product /= n
+        for j in range(d):
+            xhat = (x[r, j] - mean) * rstd - rest
+            gx[r, j] = rstd * (gy[r, j] * weight[j] - total - xhat * product)
+
+
+@jit(**sums_only)
+def _sums_of_parts(of_parts, gweight, gbias):
+    for j in range(len(gweight)):
+        total, product = 0.0, 0.0
+        for part in range(PARTS):
+            total += of_parts[part, 0, j]
+            product += of_parts[part, 1, j]
+        gweight[j], gbias[j] = product, total
+
+
+@jit(parallel=True, **sums_only)
+def _each_back(x, gy, weight, centred, moments, of_parts, gx, gweight, gbias):
+    """``rstd * (g - mean(g) - xhat * mean(g * xhat))`` with ``g = gy * weight``, and the gradients of weight and bias."""
+    if x.size < SERIAL:
+        for part in range(PARTS):
+            _back_each(x, gy, part, weight, centred, moments, gx, of_parts[part])
+    else:
+        for part in prange(PARTS):
+            _back_each(x, gy, part, weight, centred, moments, gx, of_parts[part])
+    _sums_of_parts(of_parts, gweight, gbias)
+
+
+def _ends_in(x, weight=None, bias=None, *, normalized_shape, **_):
+    last = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    given = [v for v in (weight, bias) if v is not None]
+    fits = last and x.shape[-len(last) :] == last and all(v.shape == last for v in given)
+    return fits and x.size > 0 and all(v.dtype == np.float32 for v in (x, *given))
+
+
+def _normalise_features(x, weight, bias, eps, centred, shape):
+    """The value, and the pullbacks of x, weight and bias."""
+    d = math.prod(shape)
+    rows, y = _contiguous(x).reshape(-1, d), empty(x.shape)
+    scale = _constant(1, d) if weight is None else _contiguous(weight).reshape(d)
+    shift = _constant(0, d) if bias is None else _contiguous(bias).reshape(d)
+    moments = empty((len(rows), 3))
+    call(_each, rows, scale, shift, eps, centred, y.reshape(-1, d), moments)
+
+    def pull(gy):
+        gx, gweight, gbias, of_parts = empty(x.shape), empty(shape), empty(shape), np.empty((PARTS, 2, d))
+        results = gx.reshape(-1, d), gweight.reshape(d), gbias.reshape(d)
+        call(_each_back, rows, _contiguous(gy).reshape(-1, d), scale, centred, moments, of_parts, *results)
+        return gx, gweight, gbias
+
+    return y, _pullbacks(pull)
+
+
+@kernel(ops.layer_norm, _ends_in)
+def layer_norm(x, weight=None, bias=None, *, normalized_shape, eps=1e-5):
+    return _normalise_features(x, weight, bias, eps, True, np.atleast_1d(normalized_shape).tolist())
+
+
+@kernel(ops.rms_norm, _ends_in)
+def rms_norm(x, weight=None, *, normalized_shape, eps=None):
+    eps = float(np.finfo(np.float32).eps) if eps is None else eps
+    y, (gx, gweight, _) = _normalise_features(x, weight, None, eps, False, np.atleast_1d(normalized_shape).tolist())
+    return y, (gx, gweight)

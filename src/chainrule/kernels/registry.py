@@ -1,0 +1,95 @@
+"""How a kernel replaces a rule: the same value and the same pullbacks, computed by compiled loops.
+
+A kernel is written like the rule it replaces: it returns the value and one pullback per input. It allocates its results
+with :func:`empty` or :func:`empty_image`, and every loop over numbers is a compiled function run by :func:`call`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chainrule.engine import Op, Rule, _state
+
+BACKEND = "cpu"
+
+
+def kernel(op: Op, accepts: Callable[..., bool] | None = None) -> Callable[[Rule], Rule]:
+    """Register a kernel of this op. It is used where every real input is float32 and ``accepts`` agrees.
+
+    Args:
+        op: the op whose rule is replaced.
+        accepts: is called with the op's inputs and hyper-parameters; everything it refuses goes to the rule.
+
+    >>> from chainrule import ops, using
+    >>> x = np.array([-1.0, 2.0], np.float32)
+    >>> with using("cpu"):
+    ...     ops.relu(x)
+    array([0., 2.], dtype=float32)
+    """
+
+    def register(fast: Rule) -> Rule:
+        @op.kernel(BACKEND)
+        @functools.wraps(fast)
+        def chosen(*inputs: Any, **params: Any) -> Any:
+            single = all(x is None or x.dtype == np.float32 or x.dtype.kind in "biu" for x in inputs)
+            if single and (accepts is None or accepts(*inputs, **params)):
+                return fast(*inputs, **params)
+            recorder = _state.recorder
+            return op.rule(*inputs, **params) if recorder is None else recorder.rule(op, op.rule, inputs, params)
+
+        return fast
+
+    return register
+
+
+def call(function: Callable, *args: Any) -> Any:
+    """Run a compiled function on arrays and numbers. What it computes, it writes into arrays among its arguments.
+
+    Everything that computes goes through here: a recorded step (:func:`chainrule.compile`) repeats these calls alone.
+    """
+    recorder = _state.recorder
+    return function(*args) if recorder is None else recorder.call(function, args)
+
+
+def empty(shape: tuple[int, ...]) -> np.ndarray:
+    """An array of float32 for a result."""
+    return np.empty(shape, np.float32)
+
+
+def empty_image(n: int, c: int, h: int, w: int) -> np.ndarray:
+    """An array of float32 of shape ``(n, c, h, w)`` whose memory has the channels last."""
+    return np.empty((n, h, w, c), np.float32).transpose(0, 3, 1, 2)
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+    """An image batch ``(n, c, h, w)`` as the array ``(n, h, w, c)`` that its memory is; copied if it is not."""
+    last = x.transpose(0, 2, 3, 1)
+    return last if last.flags.c_contiguous else _copied(last, np.empty(last.shape, x.dtype))
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """All entries of ``x`` as one axis, in the order of its memory: a view if there are no gaps, else a copy.
+
+    Arrays that are used together must have equal strides; ``np.empty_like(x)`` has those of ``x``.
+
+    >>> flat(np.zeros((2, 4, 4, 3), np.float32).transpose(0, 3, 1, 2)).shape
+    (96,)
+    """
+    entries = x.ravel("K")
+    return entries if np.may_share_memory(entries, x) else _copied(x, np.empty_like(x)).ravel("K")
+
+
+def like(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """``gy`` in memory of the same order as ``x``, which has no gaps; a copy only if it is not so already."""
+    if gy.strides == x.strides:
+        return gy
+    return _copied(gy, np.empty_like(x))
+
+
+def _copied(x: np.ndarray, to: np.ndarray) -> np.ndarray:
+    call(np.copyto, to, x)
+    return to

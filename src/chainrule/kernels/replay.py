@@ -1,0 +1,331 @@
+"""``chainrule.compile``: a training step that is recorded, proved to be repeatable, and from then on replayed.
+
+What a step computes is a list of calls on arrays (:mod:`chainrule.kernels.recording`). To replay it is to run that list
+with the inputs of this step, and nothing else: no Tensors, no tape, no allocation. Arrays that are never needed at the
+same time share memory. A recording is used once two things were seen:
+
+* two steps in a row made the same calls with the same constants, on memory made in the step or there before it;
+* the second step, done once more by replaying, from the same state in memory filled with rubbish, gave the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+import types
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.engine import Tensor, _state
+from chainrule.kernels.recording import Pullback, Recording, Rule, View, put_together, taken_apart
+from chainrule.nn.module import Module, _observers
+
+PLANS = 8  # so many shapes of inputs are kept at a time: each has memory of its own
+LINE = 64  # bytes; arrays begin where a line of the cache does
+
+FUSED: dict[tuple[Callable, Callable], Callable] = {}
+"""Two compiled functions called one right after the other -> one that does both. It is called with the arguments of
+both, less the arrays that nothing but these two functions use."""
+
+
+class Compiled:
+    """A step that is replayed; see :func:`chainrule.compile`."""
+
+    def __init__(self, step: Callable):
+        functools.update_wrapper(self, step)
+        self._step = step
+        self._plans: dict[tuple, Plan | Recording | None] = {}  # by what is given; None: this stays eager
+        self._modules: dict[Module, None] = {}  # that the step was seen to call
+        self._lock = threading.RLock()
+        self._warned = False
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        """As a method."""
+        return self if owner is None else types.MethodType(self, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The step: replayed, or eager."""
+        if _state.recorder is not None or _state.watcher is not None or _observers:
+            return self._step(*args, **kwargs)
+        with self._lock:
+            given = (*args, *kwargs.values()) if kwargs else args
+            inputs = [x.value if isinstance(x, Tensor) else x for x in given if isinstance(x, (np.ndarray, Tensor))]
+            key = self._key(inputs, given, kwargs)
+            plan = self._plans.get(key, self)
+            if plan is None or (isinstance(plan, Plan) and plan.fits() and not plan.starts_alike()):
+                return _detached(self._step(*args, **kwargs))
+            if isinstance(plan, Plan) and plan.fits():
+                return plan.run(inputs)
+            return self._record(inputs, given, kwargs, self._plans.pop(key, None))
+
+    def _key(self, inputs: Sequence[np.ndarray], given: Sequence[Any], names: Any) -> tuple:
+        return (
+            *[(x.shape, x.strides, x.dtype, x.flags.writeable) for x in inputs],
+            *[type(x) if isinstance(x, (np.ndarray, Tensor)) else (type(x), x) for x in given],
+            *names,
+            *[module.training for module in self._modules],
+            _state.backend,
+            _state.recording,
+        )
+
+    def _record(self, inputs: list[np.ndarray], given: Sequence[Any], kwargs: dict[str, Any], before: Any) -> Any:
+        """An eager step that is recorded; out of the second one in a row a plan is made."""
+        first = before if isinstance(before, Recording) else None
+        state = first and State(first)
+        recording = Recording([np.asarray(memoryview(x)) for x in inputs], self._modules)
+        result = recording.record(self._step, given, list(kwargs))
+        new = recording.modules.keys() - self._modules.keys()
+        self._modules = recording.modules
+        if any(isinstance(x, np.ndarray) for module in new for x in vars(module).values()):
+            return result  # what they do with their own arrays is seen from the next step on
+        plan: Plan | Recording | None = recording
+        problem = recording.problem
+        if first and state and not problem:
+            problem = difference(first, recording)
+            if not problem:
+                plan = Plan(first, recording, state.ungraded)
+                problem = state.other_bits(plan, inputs, result)
+        if problem:
+            plan = None
+            if not self._warned:
+                self._warned = True
+                name = getattr(self, "__name__", "the step")
+                warnings.warn(f"chainrule.compile: {name} stays eager: {problem}", stacklevel=3)
+        if len(self._plans) >= PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[self._key(inputs, given, kwargs)] = plan
+        return result
+
+
+def _detached(result: Any) -> Any:
+    arrays: list[np.ndarray] = []
+    return put_together(taken_apart(result, arrays), arrays)
+
+
+class Plan:
+    """A recording with memory: arrays that are not needed at the same time share it."""
+
+    def __init__(self, first: Recording, recording: Recording, ungraded: list[Tensor]):
+        self.ungraded = ungraded
+        self._leaves = list(recording.leaves.items())
+        self._memories = recording.memories
+        pairs = zip(first.memories, recording.memories, strict=True)
+        self._outside = [a.owner() if a.owner() is b.owner() else None for a, b in pairs]  # there before the step
+        kept = [*recording.result[1], *[view for _, view in recording.grads if view]]
+        calls = fused(recording.calls, {view.memory for view in kept})
+        _let_go(calls)
+        used: dict[int, list[int]] = {}
+        for time, (_, args) in enumerate([*calls, (None, kept)]):
+            for view in args:
+                if isinstance(view, View) and self._own(view.memory):
+                    used.setdefault(view.memory, []).append(time)
+        sizes = {m: (min(times), max(times), self._memories[m].nbytes) for m, times in used.items()}
+        places, size = arranged(sizes)
+        self._arena = np.empty(size + LINE, np.uint8)
+        start = -(-_address(self._arena) // LINE) * LINE
+        self._starts = {m: start + place for m, place in places.items()}
+        self._given: list[tuple[list, int, int, View]] = []  # where the inputs go: arguments, place, input, view
+        self._made: dict[View, np.ndarray] = {}
+        self._calls = [(function, self._arrays(args)) for function, args in calls]
+        self._result = recording.result[0], self._arrays(recording.result[1])
+        self._grads = list(zip([t for t, _ in recording.grads], self._arrays([v for _, v in recording.grads]), strict=True))
+
+    def _own(self, memory: int) -> bool:
+        m = self._memories[memory]
+        return m.input is None and m.constant is None and self._outside[memory] is None
+
+    def _arrays(self, args: Sequence[Any]) -> list[Any]:
+        arrays = list(args)
+        for place, view in enumerate(args):
+            if isinstance(view, View):
+                number = self._memories[view.memory].input
+                if number is not None:
+                    self._given.append((arrays, place, number, view))
+                else:
+                    arrays[place] = self._made.setdefault(view, self._array(view))
+        return arrays
+
+    def _array(self, view: View) -> np.ndarray:
+        memory = self._memories[view.memory]
+        return array_at(self._starts.get(view.memory, memory.start), view)
+
+    def fits(self) -> bool:
+        """Do the parameters still have the arrays that were recorded?"""
+        return all([tensor.value is value for tensor, value in self._leaves])
+
+    def starts_alike(self) -> bool:
+        """Are there no gradients yet where there were none?"""
+        return all([tensor.grad is None for tensor in self.ungraded])
+
+    def forget(self) -> None:
+        """Fill the memory with rubbish: not a number."""
+        self._arena[...] = 255
+
+    def run(self, inputs: Sequence[np.ndarray]) -> Any:
+        """Replay the step."""
+        for args, place, number, view in self._given:
+            x = inputs[number]
+            whole = view.shape == x.shape and view.strides == x.strides and view.offset == 0
+            args[place] = x if whole else array_at(_address(x), view)
+        for function, args in self._calls:
+            function(*args)
+        for tensor, g in self._grads:
+            tensor.grad = g
+        tree, arrays = self._result
+        return put_together(tree, [array.copy() for array in arrays])
+
+
+class State:
+    """What a step may change: arrays that were there before it, gradients, optimizers and schedules."""
+
+    def __init__(self, recording: Recording):
+        views = {a for _, args in recording.calls for a in args if isinstance(a, View)}
+        alive = [(recording.memories[v.memory].owner(), v) for v in views if v.writeable]
+        self._arrays = {v: array_at(_address(owner), v) for owner, v in alive if owner is not None}
+        for module in recording.modules:
+            self._arrays |= {(module, k): x for k, x in vars(module).items() if isinstance(x, np.ndarray)}
+        self._arrays |= {tensor: value for tensor, value in recording.leaves.items() if value.flags.writeable}
+        self._owners = list(recording.owners)
+        self._tensors = list(recording.tensors)
+        self.ungraded = [t for t in self._tensors if t.grad is None]
+        self._before = self._now()
+
+    def _now(self) -> tuple[list[np.ndarray], list[dict], list[Any]]:
+        arrays = [array.copy() for array in self._arrays.values()]
+        return arrays, [o.state_dict() for o in self._owners], [t.grad for t in self._tensors]
+
+    def _go_to(self, state: tuple[list[np.ndarray], list[dict], list[Any]]) -> None:
+        for array, numbers in zip(self._arrays.values(), state[0], strict=True):
+            array[...] = numbers
+        for owner, saved in zip(self._owners, state[1], strict=True):
+            owner.load_state_dict(saved)
+        for tensor, g in zip(self._tensors, state[2], strict=True):
+            tensor.grad = g
+
+    def other_bits(self, plan: Plan, inputs: Sequence[np.ndarray], result: Any) -> str | None:
+        """What replaying from this state, in place of the step that was just run, does in another way."""
+        after = self._now()
+        expected = [g if g is None else g.copy() for g in after[2]]
+        self._go_to(self._before)
+        plan.forget()
+        try:
+            replayed = plan.run(inputs)
+            now = self._now()
+            name = _first_other(
+                ("what it returns", result, replayed),
+                *[("a gradient", a, b) for a, b in zip(expected, now[2], strict=True)],
+                *[("an array that it changes", a, b) for a, b in zip(after[0], now[0], strict=True)],
+                *[(type(o).__name__, a, b) for o, a, b in zip(self._owners, after[1], now[1], strict=True)],
+            )
+        except Exception as err:
+            name = f"an error ({err})"
+        if name is None:
+            return None
+        self._go_to(after)
+        return f"replaying it gives another result ({name}): part of what it computes was not seen"
+
+
+def _first_other(*pairs: tuple[str, Any, Any]) -> str | None:
+    """The name of the first pair whose bits differ."""
+    for name, *both in pairs:
+        bits = []
+        for tree in both:
+            arrays: list[np.ndarray] = []
+            bits.append((taken_apart(tree, arrays), [(a.shape, a.dtype, a.tobytes()) for a in arrays]))
+        if bits[0] != bits[1]:
+            return name
+    return None
+
+
+def difference(first: Recording, second: Recording) -> str | None:
+    """In what two recordings are not the same step."""
+    for a, b in zip(first.memories, second.memories, strict=False):
+        if b.claimed and (a.owner() is None or a.owner() is not b.owner()):
+            return f"{b.claimed} is an array that code which is not recorded makes anew in each step"
+        if a.constant is not None and b.constant is not None and _first_other(("number", a.constant, b.constant)):
+            return f"a number in it changes from step to step: {a.constant} and then {b.constant}"
+    for (f, args), (g, others) in zip(first.calls, second.calls, strict=False):
+        if getattr(f, "what", f) != getattr(g, "what", g):
+            return f"it computed {_name(f)} and in the next step {_name(g)} in its place"
+        for x, y in zip(args, others, strict=False):
+            if type(x) is not type(y) or not (x is y or x == y):
+                return f"{_name(f)} was given {x} and in the next step {y}"
+    if len(first.calls) != len(second.calls) or len(first.memories) != len(second.memories):
+        return "the next step computed more or less than the one before"
+    if first.result != second.result or [v for _, v in first.grads] != [v for _, v in second.grads]:
+        return "it returned something else in the next step"
+    return None
+
+
+def fused(calls: Sequence[tuple[Callable, list]], kept: set[int]) -> list[tuple[Callable, list]]:
+    """Neighbours that :data:`FUSED` knows as one function, where nothing else uses what is between them."""
+    users = Counter(m for _, args in calls for m in {a.memory for a in args if isinstance(a, View)})
+    done: list[tuple[Callable, list]] = []
+    for function, args in calls:
+        if done and (done[-1][0], function) in FUSED:
+            before, earlier = done[-1]
+            both = {a.memory for a in earlier if isinstance(a, View)} & {a.memory for a in args if isinstance(a, View)}
+            between = {m for m in both - kept if users[m] == 2}
+            if between:
+                rest = [a for a in (*earlier, *args) if not (isinstance(a, View) and a.memory in between)]
+                done[-1] = FUSED[before, function], rest
+                continue
+        done.append((function, list(args)))
+    return done
+
+
+def _let_go(calls: Sequence[tuple[Callable, list]]) -> None:
+    """Rules hold their pullbacks until the last of them was used."""
+    asked: set[Rule] = set()
+    for function, _ in reversed(calls):
+        if isinstance(function, Pullback):
+            function.last = function.rule not in asked
+            asked.add(function.rule)
+        elif isinstance(function, Rule):
+            function.keeps = function in asked
+
+
+def arranged(lifetimes: dict[int, tuple[int, int, int]]) -> tuple[dict[int, int], int]:
+    """Places for memories with a first and a last use and a size, so that those in use at a time do not overlap.
+
+    The largest first, each in the lowest gap that is large enough.
+
+    >>> arranged({0: (0, 1, 64), 1: (1, 2, 128), 2: (2, 3, 64)})
+    ({1: 0, 0: 128, 2: 128}, 192)
+    """
+    places: dict[int, int] = {}
+    end = 0
+    for m in sorted(lifetimes, key=lambda m: -lifetimes[m][2]):
+        first, last, size = lifetimes[m]
+        beside = [o for o in places if lifetimes[o][0] <= last and first <= lifetimes[o][1]]
+        place = 0
+        for o in sorted(beside, key=places.__getitem__):
+            if place + size <= places[o]:
+                break
+            place = max(place, places[o] + -(-lifetimes[o][2] // LINE) * LINE)
+        places[m] = place
+        end = max(end, place + size)
+    return places, end
+
+
+def array_at(start: int, view: View) -> np.ndarray:
+    """The array that a view describes, in memory that begins at this address."""
+    ends = [(n - 1) * step for n, step in zip(view.shape, view.strides, strict=True)]
+    low, high = sum(min(0, e) for e in ends), sum(max(0, e) for e in ends) + view.dtype.itemsize
+    memory = (ctypes.c_char * max(high - low, 1)).from_address(start + view.offset + low)
+    array = np.ndarray(view.shape, view.dtype, memory, -low, view.strides)
+    array.flags.writeable = view.writeable
+    return array
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__name__", str(function))

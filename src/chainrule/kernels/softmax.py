@@ -1,0 +1,238 @@
+"""Softmax, its logarithm, and the cross-entropy of labels: rows of numbers, each row's maximum subtracted first.
+
+A block of rows is exponentiated as one long axis, so that ten classes keep the vector units as busy as a thousand.
+"""
+
+import math
+
+import numpy as np
+from numba import prange
+
+from chainrule import ops
+from chainrule.kernels.elementwise import BLOCK, SERIAL, _bits, _of_bits, exp, inlined
+from chainrule.kernels.machine import jit
+from chainrule.kernels.registry import call, empty, kernel
+
+f32 = np.float32
+CHUNK = 1024  # entries summed in float32 before the sum goes on in float64
+
+
+@inlined
+def _rank(bits):
+    """Integers in the order of the floats that have these bits; and back, when it is applied to its result."""
+    return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@inlined
+def _largest(row):
+    """The largest entry, as an integer: LLVM has no vector instruction for the one of floats that heeds a NaN."""
+    top = _rank(_bits(row[0]))
+    for i in range(len(row)):
+        top = max(top, _rank(_bits(row[i])))
+    return _of_bits(_rank(top))
+
+
+@inlined
+def _sum(row):
+    total = 0.0
+    for start in range(0, len(row), CHUNK):
+        chunk, part = row[start : start + CHUNK], f32(0)
+        for i in range(len(chunk)):
+            part += chunk[i]
+        total += part
+    return f32(total)
+
+
+@jit
+def _shift(x, z):
+    """Each row minus its largest entry."""
+    for i in range(len(x)):
+        m = _largest(x[i])
+        for k in range(x.shape[1]):
+            z[i, k] = x[i, k] - m
+
+
+@jit
+def _exponentiate(z):
+    """In place: of two arrays LLVM must prove that they do not overlap."""
+    entries = z.ravel()
+    for i in range(len(entries)):
+        entries[i] = exp(entries[i])
+
+
+SOFTMAX, SOFTMAX_GX, LOG_SOFTMAX, LOG_SOFTMAX_GX, SCALE = range(5)
+
+
+@jit
+def _block(which, u, v, y):
+    """Of a gradient ``u`` is gy and ``v`` the output. SCALE: each row of ``v`` by the number that ``u`` has for it."""
+    n, c = y.shape
+    if which == SOFTMAX:
+        _shift(u, y)
+        _exponentiate(y)
+        for i in range(n):
+            scale = f32(1) / _sum(y[i])
+            for k in range(c):
+                y[i, k] *= scale
+    elif which == SOFTMAX_GX:
+        for i in range(n):
+            for k in range(c):
+                y[i, k] = u[i, k] * v[i, k]
+            mean = _sum(y[i])
+            for k in range(c):
+                y[i, k] = v[i, k] * (u[i, k] - mean)
+    elif which == LOG_SOFTMAX:
+        _shift(u, y)
+        e = y.copy()
+        _exponentiate(e)
+        for i in range(n):
+            log_sum = f32(math.log(_sum(e[i])))
+            for k in range(c):
+                y[i, k] -= log_sum
+    elif which == LOG_SOFTMAX_GX:
+        y[:] = v
+        _exponentiate(y)
+        for i in range(n):
+            total = _sum(u[i])
+            for k in range(c):
+                y[i, k] = u[i, k] - y[i, k] * total
+    elif which == SCALE:
+        for i in range(n):
+            for k in range(c):
+                y[i, k] = u[i, 0] * v[i, k]
+
+
+@jit(parallel=True)
+def _blocks(which, u, v, y):
+    rows = max(BLOCK // y.shape[1], 1)
+    for block in prange((len(y) + rows - 1) // rows):
+        part = slice(block * rows, (block + 1) * rows)
+        _block(which, u[part], v[part], y[part])
+
+
+def _loop(y):
+    return _block if y.size < SERIAL else _blocks
+
+
+def _rows(x, dim):
+    """``x`` with the axis ``dim`` last, in C order; copied only if its memory is not so already."""
+    turned = x.swapaxes(dim, -1)
+    if turned.flags.c_contiguous:
+        return turned
+    rows = empty(turned.shape)
+    call(np.copyto, rows, turned)
+    return rows
+
+
+def _along(which, x, dim):
+    c = x.shape[dim]
+    rows = _rows(x, dim).reshape(-1, c)
+    y = empty(rows.shape)
+    call(_loop(y), which, rows, rows, y)
+    turned = x.swapaxes(dim, -1).shape
+
+    def gx(gy):
+        result = empty(y.shape)
+        call(_loop(y), which + 1, _rows(gy, dim).reshape(-1, c), y, result)
+        return result.reshape(turned).swapaxes(dim, -1)
+
+    return y.reshape(turned).swapaxes(dim, -1), (gx,)
+
+
+def _has_classes(x, dim=-1):
+    return -x.ndim <= dim < x.ndim and x.shape[dim] > 0
+
+
+@kernel(ops.softmax, accepts=_has_classes)
+def softmax(x, *, dim=-1):
+    return _along(SOFTMAX, x, dim)
+
+
+@kernel(ops.log_softmax, accepts=_has_classes)
+def log_softmax(x, *, dim=-1):
+    return _along(LOG_SOFTMAX, x, dim)
+
+
+# ------------------------------------------------------------------------------------------------------- cross-entropy
+
+
+@jit
+def _cross_entropy_block(x, target, smoothing, count, losses, d):
+    """Each row's loss, and ``d``: the softmax minus the smoothed target, over ``count``."""
+    c = x.shape[1]
+    spread, share = f32(smoothing / c), f32(1 / count)
+    _shift(x, d)
+    for i in range(len(x)):
+        losses[i] = f32(smoothing - 1) * d[i, target[i]]
+        if smoothing > 0:
+            losses[i] -= spread * _sum(d[i])
+    _exponentiate(d)
+    for i in range(len(x)):
+        s = _sum(d[i])
+        losses[i] += f32(math.log(s))
+        scale = share / s
+        for k in range(c):
+            d[i, k] = d[i, k] * scale - share * spread
+        d[i, target[i]] -= share * f32(1 - smoothing)
+
+
+@jit
+def _finish(losses, count, loss):
+    total = 0.0
+    for i in range(len(losses)):
+        total += losses[i]
+    loss[0] = f32(total / count)
+
+
+@jit
+def _check(target, n_classes):
+    for label in target:
+        if label < 0 or label >= n_classes:
+            raise ValueError("cross_entropy: target holds a label that is not one of the classes of x")
+
+
+@jit
+def _cross_entropy(x, target, smoothing, count, losses, d, loss):
+    """``loss`` is the sum of the losses over ``count``."""
+    _check(target, x.shape[1])
+    _cross_entropy_block(x, target, smoothing, count, losses, d)
+    _finish(losses, count, loss)
+
+
+@jit(parallel=True)
+def _cross_entropy_in_blocks(x, target, smoothing, count, losses, d, loss):
+    _check(target, x.shape[1])
+    rows = max(BLOCK // x.shape[1], 1)
+    for block in prange((len(x) + rows - 1) // rows):
+        part = slice(block * rows, (block + 1) * rows)
+        _cross_entropy_block(x[part], target[part], smoothing, count, losses[part], d[part])
+    _finish(losses, count, loss)
+
+
+def _is_common(x, target, weight=None, reduction="mean", label_smoothing=0.0):
+    """Labels for a batch of rows, all classes weighing the same."""
+    labels = target.dtype.kind in "iu" and x.ndim == 2 and target.shape == x.shape[:1] and x.size > 0
+    return labels and weight is None and reduction in ("mean", "sum", "none") and 0 <= label_smoothing <= 1
+
+
+@kernel(ops.cross_entropy, accepts=_is_common)
+def cross_entropy(x, target, weight=None, *, reduction="mean", label_smoothing=0.0):
+    """Forward leaves the gradient of the mean or the sum, which backward has only to multiply by ``gy``."""
+    rows, losses, loss = _rows(x, -1), empty((len(x),)), empty((1,))
+    d = empty(rows.shape)
+    labels = np.empty(len(x), np.int64)
+    call(np.copyto, labels, target)
+    count = len(x) if reduction == "mean" else 1
+    try:
+        loop = _cross_entropy if x.size < SERIAL else _cross_entropy_in_blocks
+        call(loop, rows, labels, float(label_smoothing), count, losses, d, loss)
+    except ValueError:  # a wrong label, which the rule names
+        return ops.cross_entropy.rule(x, target, reduction=reduction, label_smoothing=label_smoothing)
+
+    def gx(gy):
+        each, result = empty((len(d), 1)), empty(d.shape)
+        call(np.copyto, each, gy.reshape(-1, 1))
+        call(_loop(d), SCALE, each, d, result)
+        return result
+
+    return losses if reduction == "none" else loss.reshape(()), (gx, None, None)

@@ -1,0 +1,393 @@
+"""Winograd's minimal convolutions: 3 x 3 kernels with stride 1, in two to four times fewer multiplications.
+
+    Y = A^T [ (G g G^T) * (B^T d B) ] A
+
+for a tile of the output, ``size`` pixels wide and high, from the tile of the input ``d`` that it sees and the kernel
+``g``; ``*`` multiplies entry by entry. Summed over channels, each of the (size + 2)^2 entries is one product of matrices:
+tiles by input channels, times input by output channels. The other gradients are the same, read backwards:
+
+    gd = B [ (G g G^T) * (A gY A^T) ] B^T        which is the convolution of gY with the kernel turned around
+    gg = G^T [ (B^T d B) * (A gY A^T) ] G
+
+With size 4 an output takes 2.25 multiplications instead of 9, with size 2 it takes 4. The transforms add numbers of
+different size, which costs digits: tests/test_kernels_convolutions.py states how many.
+
+Source: Lavin, Gray, *Fast algorithms for convolutional neural networks* (2016), sections 4.1 to 4.3.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from chainrule.kernels.machine import get_num_threads, jit
+from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, transpose_square
+from chainrule.kernels.products import NO_BIAS, aligned, multiply_part, multiply_strip, share, strided
+
+BLOCK = 1 << 18  # float32 entries, 1 MB: what one thread transforms at a time, to find it in its second cache
+
+BT = {
+    2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
+    4: [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+}
+G = {
+    2: [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
+    4: [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ],
+}
+AT = {
+    2: [[1, 1, 1, 0], [0, 1, -1, -1]],
+    4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+}
+MATRICES = {
+    **{("input", size): np.array(matrix) for size, matrix in BT.items()},
+    **{("kernel", size): np.array(matrix) for size, matrix in G.items()},
+    **{("output", size): np.array(matrix) for size, matrix in AT.items()},
+    **{("output back", size): np.array(matrix).T for size, matrix in AT.items()},
+    **{("kernel back", size): np.array(matrix).T for size, matrix in G.items()},
+}
+
+
+@intrinsic(prefer_literal=True)
+def transform(typing_context, which, size, source, row, column, target, to_row, to_column, plus):  # type: ignore[no-untyped-def]
+    """``L s L^T`` for a square ``s`` of vectors, and one of the matrices above, ``which`` and ``size`` being constants.
+
+    ``source`` and ``target`` are addresses, ``row`` and ``column`` the entries from one row or column to the next.
+    The vector at address ``plus`` is added to all results, unless ``plus`` is 0, a constant.
+    """
+    matrix = MATRICES[which.literal_value, size.literal_value]
+    vector = ir.VectorType(FLOAT, LANES)
+    adds = not (isinstance(plus, types.IntegerLiteral) and plus.literal_value == 0)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        source, row, column, target, to_row, to_column, plus = args[2:]
+
+        def at(base, i, row, j, column):  # type: ignore[no-untyped-def]
+            entry = builder.add(builder.mul(row, INT(i)), builder.mul(column, INT(j)))
+            entries = builder.gep(builder.inttoptr(base, FLOAT.as_pointer()), [entry])
+            return builder.bitcast(entries, vector.as_pointer())
+
+        def load(place):  # type: ignore[no-untyped-def]
+            found = builder.load(place)
+            found.align = 4
+            return found
+
+        def combine(factors, vectors):  # type: ignore[no-untyped-def]
+            total = None
+            for factor, found in zip(factors, vectors, strict=True):
+                if factor == 0:
+                    continue
+                if abs(factor) != 1:
+                    found = builder.fmul(found, ir.Constant(vector, [float(np.float32(abs(factor)))] * LANES), ("contract",))
+                if total is None:
+                    total = found if factor > 0 else builder.fneg(found)
+                else:
+                    total = (builder.fadd if factor > 0 else builder.fsub)(total, found, flags=("contract",))
+            return total
+
+        rows, columns = matrix.shape
+        square = [[load(at(source, i, row, j, column)) for i in range(columns)] for j in range(columns)]
+        left = [[combine(factors, of_column) for of_column in square] for factors in matrix]
+        more = load(at(plus, 0, row, 0, column)) if adds else None
+        for i in range(rows):
+            for j in range(rows):
+                result = combine(matrix[j], left[i])
+                result = builder.fadd(result, more) if adds else result
+                builder.store(result, at(target, i, to_row, j, to_column)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(which, size, *[types.int64] * 6, plus if not adds else types.int64), generate
+
+
+@jit
+def pad(image, padding, padded):
+    """Copy an image ``(h, w, c)`` into the middle of a larger one."""
+    h, w, c = image.shape
+    for i in range(h):
+        for j in range(w):
+            for k in range(c):
+                padded[padding + i, padding + j, k] = image[i, j, k]
+
+
+@jit
+def transform_input(size, padded, tiles_down, tiles_across, V, tile):
+    """``B^T d B`` of every tile of an image, to ``V[:, tile:]``."""
+    c = padded.shape[2]
+    row, to_column = padded.strides[0] // 4, V.strides[0] // 4
+    for down in range(tiles_down):
+        for across in range(tiles_across):
+            for k in range(0, c, LANES):
+                source = address(padded) + 4 * (size * (down * row + across * c) + k)
+                target = address(V) + 4 * (tile * c + k)
+                if size == 4:
+                    transform("input", 4, source, row, c, target, 6 * to_column, to_column, 0)
+                else:
+                    transform("input", 2, source, row, c, target, 4 * to_column, to_column, 0)
+            tile += 1
+
+
+@jit
+def transform_output_back(size, padded, tiles_down, tiles_across, Z, tile):
+    """``A gY A^T`` of every tile of an image, to ``Z[:, tile:]``."""
+    c = padded.shape[2]
+    row, to_column = padded.strides[0] // 4, Z.strides[0] // 4
+    for down in range(tiles_down):
+        for across in range(tiles_across):
+            for k in range(0, c, LANES):
+                source = address(padded) + 4 * (size * (down * row + across * c) + k)
+                target = address(Z) + 4 * (tile * c + k)
+                if size == 4:
+                    transform("output back", 4, source, row, c, target, 6 * to_column, to_column, 0)
+                else:
+                    transform("output back", 2, source, row, c, target, 4 * to_column, to_column, 0)
+            tile += 1
+
+
+@jit
+def transform_output(size, M, tile, left, vectors, bias, rectify, edge, image, tiles_down, tiles_across):
+    """``A^T M A`` of every tile, plus the bias, to the channels from ``left`` on of an image."""
+    h, w, m = image.shape
+    room = vectors * LANES
+    column = M.shape[1] * room
+    row = (size + 2) * column
+    for down in range(tiles_down):
+        for across in range(tiles_across):
+            whole = (down + 1) * size <= h and (across + 1) * size <= w
+            for j in range(0, room, LANES):
+                source = address(M) + 4 * (tile * room + j)
+                target, to_row, to_column = address(edge), size * LANES, LANES
+                if whole:
+                    target = address(image) + 4 * (((down * w + across) * size) * m + left + j)
+                    to_row, to_column = w * m, m
+                plus = address(bias) + 4 * (left + j)
+                if size == 4:
+                    transform("output", 4, source, row, column, target, to_row, to_column, plus)
+                else:
+                    transform("output", 2, source, row, column, target, to_row, to_column, plus)
+                if not whole:
+                    for p in range(min(size, h - down * size)):
+                        for q in range(min(size, w - across * size)):
+                            for lane in range(LANES):
+                                entry = edge[(p * size + q) * LANES + lane]
+                                image[down * size + p, across * size + q, left + j + lane] = entry
+                if rectify:
+                    for p in range(down * size, min((down + 1) * size, h)):
+                        for q in range(across * size, min((across + 1) * size, w)):
+                            for k in range(left + j, left + j + LANES):
+                                image[p, q, k] = max(image[p, q, k], np.float32(0))
+            tile += 1
+
+
+@jit
+def transform_kernels(size, weight, turned, left, vectors, U, squares):
+    """``G g G^T`` of the kernels of a strip of output channels, packed for :func:`multiply_rows`.
+
+    ``weight`` is ``(m, 3, 3, c)``. Turned around, it maps its m channels to its c channels.
+    """
+    m, c = weight.shape[0], weight.shape[3]
+    room = vectors * LANES
+    row, column = (-3 * c, -c) if turned else (3 * c, c)
+    first = 8 * c if turned else 0
+    depth = m if turned else c
+    step = depth * room  # from one entry of the tile to the next
+    for j in range(0, room, LANES):
+        if turned:
+            for k in range(m):
+                source = address(weight) + 4 * (k * 9 * c + first + left + j)
+                target = address(U) + 4 * (k * room + j)
+                if size == 4:
+                    transform("kernel", 4, source, row, column, target, 6 * step, step, 0)
+                else:
+                    transform("kernel", 2, source, row, column, target, 4 * step, step, 0)
+        else:
+            square = LANES * LANES
+            of_entry = c // LANES * square
+            for i in range(LANES):
+                for k in range(0, c, LANES):
+                    source = address(weight) + 4 * ((left + j + i) * 9 * c + k)
+                    target = address(squares) + 4 * (k // LANES * square + i * LANES)
+                    if size == 4:
+                        transform("kernel", 4, source, row, column, target, 6 * of_entry, of_entry, 0)
+                    else:
+                        transform("kernel", 2, source, row, column, target, 4 * of_entry, of_entry, 0)
+            for entry in range((size + 2) ** 2):
+                for k in range(0, c, LANES):
+                    source = address(squares) + 4 * (entry * of_entry + k // LANES * square)
+                    transpose_square(source, LANES, address(U) + 4 * (entry * step + k * room + j), room)
+
+
+@jit
+def multiply_entries(V, U, M, tiles, room):
+    """``M[e] = V[e] U[e]`` over so many tiles, for a strip of ``room`` output channels."""
+    entries, _, c = V.shape
+    for entry in range(entries):
+        of_V = address(V) + 4 * entry * V.shape[1] * c
+        of_M = address(M) + 4 * entry * M.shape[1] * room
+        of_U = address(U) + 4 * entry * c * room
+        multiply_strip(room // LANES, tiles, of_V, c, 1, of_U, room, of_M, room, c, 0)
+
+
+@jit(parallel=True)
+def convolve(x, weight, turned, bias, rectify, padding, size, y):
+    """The convolution of images ``(n, h, w, c)`` with ``(m, 3, 3, c)``, or with the kernels turned around."""
+    n, h, w, c = x.shape
+    _, ho, wo, m = y.shape
+    down, across = -(-ho // size), -(-wo // size)
+    tiles, entries = down * across, (size + 2) ** 2
+    strips = -(-m // WIDTH)
+    threads = get_num_threads()
+    # Few tiles: the threads share the channels, all images are transformed once, a strip of kernels when it is used.
+    # Many tiles: the threads share the images, all kernels are transformed once, some images when they are used.
+    few = 2 * n * tiles <= m
+    V_all = aligned(entries * n * tiles * c if few else 0).reshape(entries, n * tiles if few else 0, c)
+    U_all = aligned(0 if few else entries * c * m)
+    for t in prange(threads):
+        if few:
+            padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
+            for image in range(share(n, threads, t, 1), share(n, threads, t + 1, 1)):
+                pad(x[image], padding, padded)
+                transform_input(size, padded, down, across, V_all, image * tiles)
+        else:
+            squares = aligned(entries * LANES * c)
+            for s in range(share(strips, threads, t, 1), share(strips, threads, t + 1, 1)):
+                left = s * WIDTH
+                room = min(WIDTH, m - left)
+                U = U_all[left * entries * c : (left + room) * entries * c]
+                transform_kernels(size, weight, turned, left, room // LANES, U, squares)
+    for t in prange(threads):
+        edge = aligned(size * size * LANES)
+        if few:
+            U = aligned(entries * c * WIDTH)
+            M = aligned(entries * n * tiles * WIDTH).reshape(entries, n * tiles, WIDTH)
+            squares = aligned(entries * LANES * c)
+            for s in range(share(strips, threads, t, 1), share(strips, threads, t + 1, 1)):
+                left = s * WIDTH
+                room = min(WIDTH, m - left)
+                transform_kernels(size, weight, turned, left, room // LANES, U, squares)
+                multiply_entries(V_all, U, M, n * tiles, room)
+                for image in range(n):
+                    transform_output(
+                        size, M, image * tiles, left, room // LANES, bias, rectify, edge, y[image], down, across
+                    )
+        else:
+            first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
+            together = max(1, min(last - first, BLOCK // (entries * tiles * c)))  # images
+            V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
+            M = aligned(entries * together * tiles * WIDTH).reshape(entries, together * tiles, WIDTH)
+            padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
+            for begin in range(first, last, together):
+                count = min(together, last - begin)
+                for image in range(count):
+                    pad(x[begin + image], padding, padded)
+                    transform_input(size, padded, down, across, V, image * tiles)
+                for s in range(strips):
+                    left = s * WIDTH
+                    room = min(WIDTH, m - left)
+                    multiply_entries(V, U_all[left * entries * c :], M, count * tiles, room)
+                    for image in range(count):
+                        transform_output(
+                            size, M, image * tiles, left, room // LANES, bias, rectify, edge, y[begin + image], down, across
+                        )
+
+
+@jit(parallel=True)
+def kernel_gradient(x, gy, padding, size, gweight):
+    """The gradient ``(m, 3, 3, c)`` of the kernels, from images ``(n, h, w, c)`` and the gradients ``(n, ho, wo, m)``."""
+    n, h, w, c = x.shape
+    _, ho, wo, m = gy.shape
+    down, across = -(-ho // size), -(-wo // size)
+    tiles, entries = down * across, (size + 2) ** 2
+    threads = get_num_threads()
+    large = entries * m * c > BLOCK  # then each thread sums up some channels over all images, else all over some images
+    parts = 0 if large else threads
+    gU = aligned(parts * entries * m * c).reshape(parts, entries, m, c)
+    together = n if large else max(1, min(n, BLOCK // (entries * tiles * max(m, c))))
+    everything = n if large else 0
+    V_all = aligned(entries * everything * tiles * c).reshape(entries, everything * tiles, c)
+    Z_all = aligned(entries * everything * tiles * m).reshape(entries, everything * tiles, m)
+    for t in prange(threads):
+        first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
+        x_padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
+        gy_padded = np.zeros((down * size, across * size, m), np.float32)
+        if large:
+            for image in range(first, last):
+                pad(x[image], padding, x_padded)
+                transform_input(size, x_padded, down, across, V_all, image * tiles)
+                pad(gy[image], 0, gy_padded)
+                transform_output_back(size, gy_padded, down, across, Z_all, image * tiles)
+        else:
+            V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
+            Z = aligned(entries * together * tiles * m).reshape(entries, together * tiles, m)
+            if first == last:
+                gU[t] = 0
+            for begin in range(first, last, together):
+                count = min(together, last - begin)
+                for image in range(count):
+                    pad(x[begin + image], padding, x_padded)
+                    transform_input(size, x_padded, down, across, V, image * tiles)
+                    pad(gy[begin + image], 0, gy_padded)
+                    transform_output_back(size, gy_padded, down, across, Z, image * tiles)
+                multiply_transposed_entries(Z[:, : count * tiles], V[:, : count * tiles], gU[t], begin > first)
+    for t in prange(threads):
+        low, high = share(m, threads, t, 1), share(m, threads, t + 1, 1)
+        if large:
+            channels = max(1, BLOCK // (entries * c * ROWS)) * ROWS  # at a time
+            some = aligned(entries * channels * c).reshape(entries, channels, c)
+            for i in range(low, high, channels):
+                last = min(high, i + channels)
+                multiply_transposed_entries(Z_all[:, :, i:last], V_all, some[:, : last - i], False)
+                transform_kernels_back(size, some, last - i, gweight[i:last])
+        else:
+            for part in range(1, parts):
+                for entry in range(entries):
+                    for i in range(low, high):
+                        for k in range(c):
+                            gU[0, entry, i, k] += gU[part, entry, i, k]
+            transform_kernels_back(size, gU[0, :, low:high], high - low, gweight[low:high])
+
+
+@jit
+def multiply_transposed_entries(Z, V, gU, add):
+    """``gU[e] = Z[e]^T V[e]``, or that added, for every entry of the tile."""
+    entries, m, c = gU.shape
+    for entry in range(entries):
+        a, b = strided(Z[entry], True), strided(V[entry], False)
+        multiply_part(a, b, strided(gU[entry], False), 0, m, 0, c, add, NO_BIAS, False)
+
+
+@jit
+def transform_kernels_back(size, gU, m, gweight):
+    """``G^T gU G`` of the kernels of m output channels."""
+    c = gU.shape[2]
+    column = gU.strides[0] // 4
+    for i in range(m):
+        for k in range(0, c, LANES):
+            source, target = address(gU) + 4 * (i * c + k), address(gweight) + 4 * (i * 9 * c + k)
+            if size == 4:
+                transform("kernel back", 4, source, 6 * column, column, target, 3 * c, c, 0)
+            else:
+                transform("kernel back", 2, source, 4 * column, column, target, 3 * c, c, 0)
+
+
+def tile_size(x_shape, weight_shape, stride, padding, out):
+    """Width of the tiles by which a convolution is done, or None where Winograd's way is not open, or too small."""
+    (n, c, _, _), (m, _, *kernel) = x_shape, weight_shape
+    fits = kernel == [3, 3] and stride == (1, 1) and padding[0] == padding[1] <= 2
+    if not fits or c % LANES or m % LANES:
+        return None
+    # Size 4 has fewer products, and kernels that take 36 / 9 of their memory: they must be used by enough tiles.
+    tiles = n * -(-out[0] // 4) * -(-out[1] // 4)
+    return 4 if tiles >= 64 and min(out) > 2 else 2
