@@ -2,9 +2,10 @@
 
 import os
 
-# Several test processes side by side, each with a BLAS that spins on every core, would slow each other tenfold.
+# Several test processes side by side, each with threads that spin on every core, would slow each other tenfold.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("CHAINRULE_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

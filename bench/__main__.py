@@ -12,6 +12,7 @@ import argparse
 import difflib
 import io
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -166,6 +167,7 @@ def _save(path, content):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes of the engines are ended too
     try:
         main()
     except (UserError, EngineError) as error:

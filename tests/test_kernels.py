@@ -1,4 +1,4 @@
-"""Every kernel against the rule it replaces, on the samples declared with the op: values, gradients, and good manners."""
+"""Every kernel against the rule it replaces, on the samples declared with the op: values, gradients, manners."""
 
 import numpy as np
 import pytest
@@ -30,9 +30,7 @@ class Single:
         self.doubles = [x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs]
         self.y, self.pullbacks = op.rule(*self.doubles, **self.params)
         self.gy = rng.standard_normal(np.shape(self.y)).astype(np.float32)
-        self.wanted = [
-            i for i, x in enumerate(inputs) if x.dtype == np.float32 and self.pullbacks[i] is not None
-        ]
+        self.wanted = [i for i, x in enumerate(inputs) if x.dtype == np.float32 and self.pullbacks[i] is not None]
 
     def by_kernel(self, gy=None):
         """Value and gradients."""

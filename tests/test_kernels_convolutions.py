@@ -56,7 +56,9 @@ def convolved(x, weight, bias, gy, **params):
 
 
 def expected_of(x, weight, bias, gy, **params):
-    tensors = [torch.tensor(np.ascontiguousarray(a), dtype=torch.float64, requires_grad=True) for a in (x, weight, bias)]
+    tensors = [
+        torch.tensor(np.ascontiguousarray(a), dtype=torch.float64, requires_grad=True) for a in (x, weight, bias)
+    ]
     y = by_torch(*tensors, **params)
     return [a.detach().numpy() for a in (y, *torch.autograd.grad(y, tensors, torch.tensor(gy, dtype=torch.float64)))]
 
@@ -129,12 +131,15 @@ def test_gradients_pass_the_checker(way):
 
 def test_what_is_not_covered_goes_to_the_rule():
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((2, 4, 6, 6)).astype(np.float32), rng.standard_normal((4, 2, 3, 3)).astype(np.float32)
+    x, weight = (
+        rng.standard_normal((2, 4, 6, 6)).astype(np.float32),
+        rng.standard_normal((4, 2, 3, 3)).astype(np.float32),
+    )
     for params in ({"groups": 2}, {"groups": 2, "dilation": 2}, {"groups": 2, "padding": "same"}):
         with using("cpu"):
             found = ops.conv2d(x, weight, **params)
         assert np.array_equal(found, ops.conv2d(x, weight, **params))
     with using("cpu"), pytest.raises(ValueError, match=r"conv2d: weight has shape \(4, 2, 3, 3\), expected"):
         ops.conv2d(x, weight)
-    with using("cpu"), pytest.raises(ValueError, match="the kernel .* is larger than the padded input"):
+    with using("cpu"), pytest.raises(ValueError, match=r"the kernel .* is larger than the padded input"):
         ops.conv2d(x, np.ones((4, 4, 9, 9), np.float32))

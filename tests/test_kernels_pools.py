@@ -1,5 +1,6 @@
 """The compiled pools against their rules and PyTorch, over drawn sizes, windows and paddings."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -35,9 +36,8 @@ def drawn(op, count, seed=0):
         try:
             op(images, **given)
         except ValueError as refused:
-            with using("cpu"), pytest.raises(ValueError) as found:
+            with using("cpu"), pytest.raises(ValueError, match=re.escape(str(refused))):
                 op(images, **given)
-            assert str(found.value) == str(refused)
             continue
         count -= 1
         yield images, given

@@ -1,18 +1,19 @@
-"""chainrule: steps as its users write them."""
+"""chainrule: steps as its users write them, compiled."""
+
+from contextlib import ExitStack
 
 import chainrule
 from bench.task import network
 from bench.works import TRAIN
 from chainrule import Parameter, Tensor, nn, ops, optim
 
+OPENED = ExitStack()  # for the rest of this process, as around a training loop
 VERSION = f"chainrule {chainrule.__version__}"
 
 
 def prepare(task, variant):
-    step, batches = MAKE[task.work.kind](task), task.batches
-    if variant == "numpy":
-        return _by_numpy_rules(step), batches
-    return step, batches
+    OPENED.enter_context(chainrule.using("numpy" if variant == "numpy" else "cpu"))
+    return MAKE[task.work.kind](task), task.batches
 
 
 def _net(task):
@@ -27,22 +28,24 @@ def training_step(model, work):
     criterion = nn.CrossEntropyLoss()
     optimizer = _optimizer(model.parameters(), work)
 
+    @chainrule.compile
     def step(x, y):
         loss = criterion(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    return lambda x, y: step(x, y).item()
 
 
 def inference_step(model):
     model.eval()
 
+    @chainrule.compile
     @chainrule.no_grad()
     def step(x):
-        return model(x).value
+        return model(x)
 
     return step
 
@@ -56,8 +59,9 @@ def _optimizer(params, work):
 def _op(task):
     function = {"norm": _norm, "softmax": ops.softmax, "attention": ops.scaled_dot_product_attention}[task.work.network]
     if task.phase != TRAIN:
-        return function
+        return chainrule.compile(function)
 
+    @chainrule.compile
     def step(*arrays):
         *inputs, gy = arrays
         xs = [Tensor(x, requires_grad=True) for x in inputs]
@@ -84,16 +88,6 @@ def _optimizer_alone(task):
         return values
 
     return step
-
-
-def _by_numpy_rules(step):
-    """The same step by the reference rules, without kernels."""
-
-    def by_numpy_rules(*batch):
-        with chainrule.using("numpy"):
-            return step(*batch)
-
-    return by_numpy_rules
 
 
 MAKE = {"mlp": _net, "convnet": _net, "op": _op, "optimizer": _optimizer_alone}

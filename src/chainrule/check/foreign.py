@@ -82,7 +82,7 @@ def of_jax(function: Any, name: str | None = None) -> Target:
         function: it, with its ``defvjp`` done.
         name: what reports call it; by default the function's name.
     """
-    import jax  # type: ignore[import-not-found]
+    import jax  # type: ignore[import-not-found, unused-ignore]
 
     names = arguments(function.fun)
     code = functions(forward=function.fun, **({"backward": function.bwd} if function.bwd else {}))

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from chainrule import ops
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.products import NO_BIAS, multiply
 from chainrule.kernels.registry import call, empty, kernel, like
 
@@ -51,7 +51,7 @@ def _sum_of_rows(x, sums):
         sums[j] = total
 
 
-@jit
+@inner
 def _add_rows(x, block, partial):
     for i in range(block * SUMMED, min(len(x), (block + 1) * SUMMED)):
         for j in range(x.shape[1]):

@@ -61,6 +61,24 @@ def jit(function: Any = None, /, **options: Any) -> Any:
     return dispatcher
 
 
+def inner(function: Any = None, /, **options: Any) -> Any:
+    """:func:`jit` for a function that only compiled functions call: it becomes a part of each of them.
+
+    There is no code by which Python could call it, and none to be kept.
+
+    >>> @inner
+    ... def half(x):
+    ...     return np.float32(0.5) * x
+    >>> @jit
+    ... def halve(x):
+    ...     for i in range(len(x)):
+    ...         x[i] = half(x[i])
+    """
+    if function is None:
+        return functools.partial(inner, **options)
+    return numba.njit(**FLAGS | options, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
 # ------------------------------------------------------------------------------------------------------------- cache
 
 
@@ -153,8 +171,8 @@ class KernelCache(NullCache):
         compiled.append(self._function.__name__)
         if result.library.has_dynamic_globals:
             raise RuntimeError(
-                f"{self._function.__name__} cannot be kept on disk: addresses of this process are compiled into it, as by "
-                "numba.get_num_threads (chainrule.kernels.machine has one without)"
+                f"{self._function.__name__} cannot be kept on disk: addresses of this process are compiled into it, "
+                "as by numba.get_num_threads (chainrule.kernels.machine has one without)"
             )
         if cache_problem() is None:
             try:
@@ -234,7 +252,7 @@ def _prepare_threads() -> None:
     It wakes a thread in 2 us, Numba's own "workqueue" in 30 to 150. What the user has decided for Numba stays.
     """
     if not any(name.startswith("NUMBA_THREADING_LAYER") for name in os.environ):
-        numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
+        numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
     count = processor.threads()
     if parallel._is_initialized:  # by the user's own Numba functions; no more can be had
         numba.set_num_threads(min(count, parallel.NUM_THREADS))

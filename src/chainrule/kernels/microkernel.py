@@ -2,10 +2,10 @@
 
     C[i, j] (+)= sum_k A[i, k] B[k, j]        for i < rows, j < lanes * vectors
 
-For each k, one row of B is loaded as vectors, and each of A's entries, spread over a vector, is multiplied with them and
-added to that row of the tile: ``rows * vectors`` independent fused multiply-adds, enough to keep both units of the
-processor busy. Numba's own loops do not keep such a tile in registers, so the loop is written in LLVM's language, the one
-that Numba translates Python into: one function, generated for each size of the tile.
+For each k, one row of B is loaded as vectors, and each of A's entries, spread over a vector, is multiplied with them
+and added to that row of the tile: ``rows * vectors`` independent fused multiply-adds, enough to keep both units of the
+processor busy. Numba's own loops do not keep such a tile in registers, so the loop is written in LLVM's language, the
+one that Numba translates Python into: one function, generated for each size of the tile.
 
 Source: Goto, van de Geijn, *Anatomy of high-performance matrix multiplication* (2008).
 """
@@ -44,15 +44,15 @@ TILES = _halves(ROWS)
 
 
 @intrinsic(prefer_literal=True)
-def multiply_rows(typing_context, vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):  # type: ignore[no-untyped-def]
+def multiply_rows(typing_context, vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):
     """Multiply so many rows of A, tile after tile, with a strip of B of so many vectors (a constant).
 
     ``a``, ``b`` and ``c`` are addresses, the others count float32 entries: ``a_row`` from one row of A to the next,
-    ``a_k`` from one k to the next, and so on. ``a_k = 0`` stands for an A that :func:`pack_columns` packed. ``add`` is 1
-    if the product is added to C, 0 if it replaces it.
+    ``a_k`` from one k to the next, and so on. ``a_k = 0`` stands for an A that ``pack_columns`` packed. ``add`` is 1 if
+    the product is added to C, 0 if it replaces it.
     """
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         rows, a, a_row, a_k, b, b_k, c, c_row, depth, add = args[1:]
         packed = builder.icmp_signed("==", a_k, INT(0))
         for size in TILES:  # one tile after the other, while there are rows enough; then a smaller one
@@ -80,10 +80,10 @@ def multiply_rows(typing_context, vectors, rows, a, a_row, a_k, b, b_k, c, c_row
     return types.void(vectors, *[types.int64] * 10), generate
 
 
-def _multiply_tile(module, rows, vectors):  # type: ignore[no-untyped-def]
+def _multiply_tile(module, rows, vectors):
     """The function for one tile: the loop over k, then its sums to C.
 
-    It stands alone, and none of its arguments is a constant to the compiler: otherwise the sums do not stay in registers.
+    It stands alone, and none of its arguments is a constant to the compiler: else the sums do not stay in registers.
     """
     name = f"chainrule.tile.{rows}.{vectors}"
     if name in module.globals:
@@ -97,22 +97,20 @@ def _multiply_tile(module, rows, vectors):  # type: ignore[no-untyped-def]
     undefined = ir.Constant(vector, ir.Undefined)
     to_every_lane = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     tile = [(i, j) for i in range(rows) for j in range(vectors)]
-    multiply_add = get_or_insert_function(
-        module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
-    )
+    multiply_add = get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32")
 
-    def place(address, *offsets):  # type: ignore[no-untyped-def]
+    def place(address, *offsets):
         entries = builder.inttoptr(address, FLOAT.as_pointer())
         for offset in offsets:
             entries = builder.gep(entries, [offset])
         return entries
 
-    def load(entry):  # type: ignore[no-untyped-def]
+    def load(entry):
         found = builder.load(builder.bitcast(entry, vector.as_pointer()))
         found.align = 4
         return found
 
-    def spread(entry):  # type: ignore[no-untyped-def]
+    def spread(entry):
         first = builder.insert_element(undefined, builder.load(entry), ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(first, undefined, to_every_lane)
 
@@ -150,10 +148,21 @@ def _multiply_tile(module, rows, vectors):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def address(typing_context, array):  # type: ignore[no-untyped-def]
+def stand_alone(typing_context):
+    """Keeps the compiler from copying the function that calls this into each of its callers: it compiles faster."""
+
+    def generate(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def address(typing_context, array):
     """Where an array's memory begins."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         found = make_array(signature.args[0])(context, builder, args[0])
         return builder.ptrtoint(found.data, INT)
 
@@ -161,31 +170,46 @@ def address(typing_context, array):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy_row(typing_context, source, target):  # type: ignore[no-untyped-def]
-    """Copy the entries of a full tile's row from one address to another."""
+def prefetch(typing_context, place):
+    """Fetch the cache line at an address to the second cache, without waiting for it."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        row = ir.VectorType(FLOAT, WIDTH).as_pointer()
-        found = builder.load(builder.inttoptr(args[0], row))
+    def generate(context, builder, signature, args):
+        number = ir.IntType(32)
+        pointer = ir.IntType(8).as_pointer()
+        of_type = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        fetch = get_or_insert_function(builder.module, of_type, "llvm.prefetch.p0")
+        builder.call(fetch, [builder.inttoptr(args[0], pointer), number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
+def copy_vector(typing_context, source, target):
+    """Copy a vector from one address to another."""
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(FLOAT, LANES).as_pointer()
+        found = builder.load(builder.inttoptr(args[0], vector))
         found.align = 4
-        builder.store(found, builder.inttoptr(args[1], row)).align = 4
+        builder.store(found, builder.inttoptr(args[1], vector)).align = 4
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
 
 
 @intrinsic
-def transpose_square(typing_context, a, a_row, b, b_row):  # type: ignore[no-untyped-def]
+def transpose_square(typing_context, a, a_row, b, b_row):
     """Write the transpose of the square of ``LANES`` rows at address ``a`` to address ``b``; strides in entries.
 
     In each step the squares beside the diagonal change places, at first halves of the matrix, at last single entries.
     """
     vector = ir.VectorType(FLOAT, LANES)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         a, a_row, b, b_row = args
 
-        def row(address, stride, i):  # type: ignore[no-untyped-def]
+        def row(address, stride, i):
             entries = builder.inttoptr(address, FLOAT.as_pointer())
             return builder.bitcast(builder.gep(entries, [builder.mul(stride, INT(i))]), vector.as_pointer())
 
@@ -200,7 +224,9 @@ def transpose_square(typing_context, a, a_row, b, b_row):  # type: ignore[no-unt
                     upper = [e if not e & step else LANES + e - step for e in range(LANES)]
                     lower = [e + step if not e & step else LANES + e for e in range(LANES)]
                     rows[i], rows[i + step] = (
-                        builder.shuffle_vector(rows[i], rows[i + step], ir.Constant(ir.VectorType(ir.IntType(32), LANES), e))
+                        builder.shuffle_vector(
+                            rows[i], rows[i + step], ir.Constant(ir.VectorType(ir.IntType(32), LANES), e)
+                        )
                         for e in (upper, lower)
                     )
             step //= 2

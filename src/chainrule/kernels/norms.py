@@ -34,7 +34,7 @@ def _constant(value, size):
 
 
 def _rows(x):
-    """``(n, c, ...)`` as a matrix with a row for each example and position: a view if the channels are last in memory."""
+    """``(n, c, ...)`` as a matrix with a row per example and position: a view if the channels are last in memory."""
     return _contiguous(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
 
 
@@ -54,7 +54,7 @@ def _like_rows(x):
 
 def _pullbacks(pull):
     """The pullbacks of x, weight and bias, all of which ``pull(gy)`` computes in one pass, once for the three."""
-    waiting = {}  # those of the three that were not asked yet for what was computed: for which gy, and what
+    waiting: dict = {}  # those of the three that were not asked yet for what was computed: for which gy, and what
 
     def pulled(gy, place):
         known, results = waiting.pop(place, (None, None))
@@ -250,7 +250,7 @@ def _gx_of_part(x, v, gy, part, factors, relu, gx):
 def _back(x, v, gy, moments, weight, eps, relu, constant, of_parts, gx, gweight, gbias):
     """``weight / s * (gy - mean(gy) - xhat * mean(gy * xhat))``, and the gradients of weight and bias.
 
-    The means are missing where the moments are ``constant``. With ``relu``, ``gy`` is that of ReLU, whose output is ``v``.
+    The means are missing where the moments are ``constant``. With ``relu``, ``gy`` is that of ReLU, ``v`` its output.
     """
     if x.size < SERIAL:
         for part in range(PARTS):
@@ -349,7 +349,7 @@ for _loop in (elementwise._block, elementwise._blocks):
 def _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments):
     """Rows ``start`` to ``stop``. Kept of each: mean, 1 / s, and what rounding the mean left of it, times 1 / s.
 
-    ``(x - mean) * rstd - rest`` must not be ``(x - (mean + rest)) * rstd``, to which a subtraction could be reassociated.
+    It is not ``(x - mean - rest) * rstd``, since that could be reassociated to ``(x - (mean + rest)) * rstd``.
     """
     n = np.float32(x.shape[1])
     for r in range(start, stop):
@@ -417,7 +417,7 @@ def _sums_of_parts(of_parts, gweight, gbias):
 
 @jit(parallel=True, **sums_only)
 def _each_back(x, gy, weight, centred, moments, of_parts, gx, gweight, gbias):
-    """``rstd * (g - mean(g) - xhat * mean(g * xhat))`` with ``g = gy * weight``, and the gradients of weight and bias."""
+    """``rstd * (g - mean(g) - xhat * mean(g * xhat))``, ``g = gy * weight``; the gradients of weight and bias."""
     if x.size < SERIAL:
         for part in range(PARTS):
             _back_each(x, gy, part, weight, centred, moments, gx, of_parts[part])

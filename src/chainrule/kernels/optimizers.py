@@ -321,7 +321,7 @@ def step(optimizer: optim.Optimizer) -> bool:
         if (g is None or g is not seen[i]()) and not table.take(i, g):
             return False
     for i, copy in table.copies.items():
-        np.copyto(copy, params[i].grad)
+        copy[...] = params[i].grad
     table.update(fused.rule, tuple(map(float, fused.numbers(optimizer))), table.addresses, table.blocks)
     return True
 

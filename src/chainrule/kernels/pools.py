@@ -1,8 +1,8 @@
 """Pooling over images whose channels are last in memory: for every window, loops over the channels of its pixels.
 
-Where windows lie is written down in tables, one per axis, so that pools of every stride, padding and dilation, and means
-of unequal parts, share their loops. Backward runs over pixels, each of which collects from the windows that see it:
-so threads never write to the same place, and every gradient is written once.
+Where windows lie is written down in tables, one per axis, so that pools of every stride, padding and dilation, and
+means of unequal parts, share their loops. Backward runs over pixels, each of which collects from the windows that see
+it: so threads never write to the same place, and every gradient is written once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chainrule import ops
 from chainrule.engine import Tensor
 from chainrule.kernels.machine import jit
 from chainrule.kernels.registry import call, empty_image, kernel, pixels
-from chainrule.ops.pool import _placement
+from chainrule.ops.pool import placement_of
 from chainrule.ops.windows import grid
 
 SERIAL = 20_000  # entries below which threads cost more than they save
@@ -33,7 +33,7 @@ class Axis(NamedTuple):
 
 def _axis(seen, size):
     """The tables of windows that see these pixels of an axis."""
-    by_pixel = [[] for _ in range(size)]
+    by_pixel: list[list[tuple[int, int]]] = [[] for _ in range(size)]
     for window, places in enumerate(seen.tolist()):
         for place, pixel in enumerate(places):
             if pixel >= 0:
@@ -63,7 +63,7 @@ def _divided(size, parts):
 
 @jit
 def _max_of_row(x, rows, columns, y, winner):
-    """One row of windows of one image. A window's places are numbered row by row; the first inside wins until beaten."""
+    """One row of windows of one image. Of equal entries the first wins, row by row: places are numbered so."""
     c = x.shape[2]
     for window in range(len(columns)):
         best, place = y[window], winner[window]
@@ -139,7 +139,7 @@ def _places_fit_a_byte(x, *, kernel_size, **_):
 @kernel(ops.max_pool2d, _places_fit_a_byte)
 def max_pool2d(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     n, c, *size = x.shape
-    placement = _placement(size, kernel_size, stride, padding, ceil_mode, dilation)
+    placement = placement_of(size, kernel_size, stride, padding, ceil_mode, dilation)
     out = grid(size, **placement).out
     borders = [before for before, _ in placement["padding"]]
     down, across = map(
@@ -161,8 +161,8 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 
 
 @jit
-def _mean_of_row(x, rows, columns, factors, y):
-    """One row of windows of one image. The sum over many pixels is one of sums over rows, which rounds less."""
+def _sums_of_row(x, inside, rows, columns, factors, y):
+    """One row of one image. The sum over many pixels is one of sums over rows, which rounds less."""
     c = x.shape[2]
     few = len(rows) * columns.shape[1] <= 16
     of_row = np.zeros(c, np.float32)
@@ -176,7 +176,7 @@ def _mean_of_row(x, rows, columns, factors, y):
                 i, j = rows[a], columns[window, b]
                 if i >= 0 and j >= 0:
                     for m in range(c):
-                        partial[m] += x[i, j, m]
+                        partial[m] += x[i, j, m] * inside[i, j]
             if not few:
                 for m in range(c):
                     total[m] += of_row[m]
@@ -186,41 +186,23 @@ def _mean_of_row(x, rows, columns, factors, y):
 
 
 @jit(parallel=True)
-def _mean(x, down, across, factors, y):
-    """The sum over every window, times its factor."""
+def _sums(x, inside, down, across, factors, y):
+    """The sum over every window of pixels times their factors ``inside``, times the factor of the window.
+
+    Means have factors of windows; in backward windows and pixels change places, and the factors are inside.
+    """
     n, h = y.shape[:2]
-    if x.size < SERIAL:
+    if max(x.size, y.size) < SERIAL:
         for row in range(n * h):
-            _mean_of_row(x[row // h], down[row % h], across, factors[row % h], y[row // h, row % h])
+            _sums_of_row(x[row // h], inside, down[row % h], across, factors[row % h], y[row // h, row % h])
     else:
         for row in prange(n * h):
-            _mean_of_row(x[row // h], down[row % h], across, factors[row % h], y[row // h, row % h])
+            _sums_of_row(x[row // h], inside, down[row % h], across, factors[row % h], y[row // h, row % h])
 
 
-@jit
-def _mean_back_to_row(gy, rows, columns, factors, gx):
-    """One row of pixels of one image: each gets its share of the gradients of all windows that see it."""
-    c = gx.shape[1]
-    for j in range(len(gx)):
-        for m in range(c):
-            gx[j, m] = 0
-        for a in range(len(rows)):
-            for b in range(columns.shape[1]):
-                row, column = rows[a], columns[j, b]
-                if row >= 0 and column >= 0:
-                    for m in range(c):
-                        gx[j, m] += gy[row, column, m] * factors[row, column]
-
-
-@jit(parallel=True)
-def _mean_back(gy, down, across, factors, gx):
-    n, h = gx.shape[:2]
-    if gx.size < SERIAL:
-        for i in range(n * h):
-            _mean_back_to_row(gy[i // h], down[i % h], across, factors, gx[i // h, i % h])
-    else:
-        for i in prange(n * h):
-            _mean_back_to_row(gy[i // h], down[i % h], across, factors, gx[i // h, i % h])
+@functools.cache
+def _ones(h, w):
+    return np.ones((h, w), np.float32)
 
 
 @functools.lru_cache(maxsize=256)
@@ -249,13 +231,13 @@ def _means(op, x, params, down, across, factors):
     """The value and the pullback of means over windows."""
     n, c, h, w = x.shape
     y = empty_image(n, c, *factors.shape)
-    call(_mean, pixels(x), down.pixels, across.pixels, factors, pixels(y))
+    call(_sums, pixels(x), _ones(h, w), down.pixels, across.pixels, factors, pixels(y))
 
     def gx(gy):
         if isinstance(gy, Tensor):  # the pullbacks of a linear op are differentiated as they are
             return op.rule(x, **params)[1][0](gy)
         result = empty_image(n, c, h, w)
-        call(_mean_back, pixels(gy), down.windows, across.windows, factors, pixels(result))
+        call(_sums, pixels(gy), factors, down.windows, across.windows, _ones(h, w), pixels(result))
         return result
 
     return y, (gx,)
@@ -266,7 +248,7 @@ def avg_pool2d(
     x, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
     size = x.shape[2:]
-    placement = _placement(size, kernel_size, stride, padding, ceil_mode)
+    placement = placement_of(size, kernel_size, stride, padding, ceil_mode)
     kernel, stride = placement["kernel_size"], placement["stride"]
     borders = tuple(before for before, _ in placement["padding"])
     out = grid(size, **placement).out

@@ -9,18 +9,31 @@ import numpy as np
 from numba import prange
 from numpy.lib.stride_tricks import as_strided
 
-from chainrule.kernels.machine import get_num_threads, jit
-from chainrule.kernels.microkernel import LANES, TILES, VECTORS, WIDTH, address, copy_row, multiply_rows, transpose_square
+from chainrule.kernels.machine import get_num_threads, inner, jit
+from chainrule.kernels.microkernel import (
+    LANES,
+    TILES,
+    VECTORS,
+    WIDTH,
+    address,
+    copy_vector,
+    multiply_rows,
+    prefetch,
+    stand_alone,
+    transpose_square,
+)
 
 DEPTH = 256  # of a packed strip: 32 KB with 32 columns, which a first cache holds
 ROW = DEPTH + LANES  # of a row of A that is copied: no power of two, see `far`
+LINE = 64  # bytes of a line of the cache
 NO_BIAS = np.empty(0, np.float32)
 SERIAL = 1 << 17  # so few multiplications are done before a second thread has begun
 
 
-@jit
+@inner
 def pack(b, first, depth, left, width, strip):
     """Copy ``b[first : first + depth, left : left + width]`` to rows of whole vectors, filled up with zeros."""
+    stand_alone()
     room = -(-width // LANES) * LANES
     b_k, b_j = b.strides
     source = address(b) + first * b_k + left * b_j
@@ -28,11 +41,15 @@ def pack(b, first, depth, left, width, strip):
     if b_k == 4 and width == room:
         whole = depth // LANES * LANES
         for j in range(0, room, LANES):
+            prefetch_rows(source + j * b_j + 4 * DEPTH, b_j, LANES)
             for k in range(0, whole, LANES):
                 transpose_square(source + 4 * k + j * b_j, b_j // 4, address(strip) + 4 * (k * room + j), room)
     if b_j == 4 and width == WIDTH:
         for k in range(depth):
-            copy_row(source + k * b_k, address(strip) + 4 * k * WIDTH)
+            prefetch(source + k * b_k + 4 * WIDTH)
+            prefetch(source + k * b_k + 4 * WIDTH + LINE)
+            for j in range(0, WIDTH, LANES):
+                copy_vector(source + k * b_k + 4 * j, address(strip) + 4 * (k * WIDTH + j))
     else:
         for k in range(whole, depth):
             for j in range(width):
@@ -42,32 +59,53 @@ def pack(b, first, depth, left, width, strip):
     return room // LANES
 
 
-@jit
+@inner
 def pack_columns(a, top, rows, first, depth, packed):
     """Copy ``a[top : top + rows, first : first + depth]``, stored by columns, tile after tile, each by columns."""
-    at = 0
+    stand_alone()
+    at, a_k = 0, a.strides[1]
     while rows:
         size = TILES[0]
         if rows < size:
             size = 1
             while 2 * size <= rows and 2 * size < TILES[0]:
                 size *= 2
-        for k in range(depth):
+        whole = 0
+        if size == TILES[0] and rows >= size + LANES:  # whole vectors, of which the next one overwrites the end
+            whole = depth
+            for k in range(depth):
+                copy_vector(address(a) + 4 * top + (first + k) * a_k, address(packed) + 4 * (at + k * size))
+        for k in range(whole, depth):
             for i in range(size):
-                packed[at + i] = a[top + i, first + k]
-            at += size
+                packed[at + k * size + i] = a[top + i, first + k]
+        at += size * depth
         top += size
         rows -= size
 
 
-@jit
+@inner
 def pack_rows(a, top, rows, first, depth, packed):
     """Copy ``a[top : top + rows, first : first + depth]``, stored by rows, to rows of ``ROW`` entries."""
+    stand_alone()
+    whole = depth // LANES * LANES
     for i in range(rows):
-        packed[i * ROW : i * ROW + depth] = a[top + i, first : first + depth]
+        source = address(a) + (top + i) * a.strides[0] + 4 * first
+        for k in range(0, whole, LANES):
+            copy_vector(source + 4 * k, address(packed) + 4 * (i * ROW + k))
+        for k in range(whole, depth):
+            packed[i * ROW + k] = a[top + i, first + k]
 
 
-@jit
+@inner
+def prefetch_rows(place, step, rows):
+    """Fetch ``DEPTH`` entries of each row: they are packed next, and are too far apart for the processor to foresee."""
+    stand_alone()
+    for i in range(rows):
+        for k in range(0, 4 * DEPTH, LINE):
+            prefetch(place + i * step + k)
+
+
+@inner
 def aligned(floats):
     """Room for so many float32, from the beginning of a cache line on."""
     room = np.empty(floats + LANES, np.float32)
@@ -75,18 +113,20 @@ def aligned(floats):
     return room[start : start + floats]
 
 
-@jit
+@inner
 def multiply_strip(vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):
     """See :func:`multiply_rows`."""
+    stand_alone()
     if vectors == 1:
         multiply_rows(1, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add)
     else:
         multiply_rows(VECTORS, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add)
 
 
-@jit
+@inner
 def finish(c, top, bottom, left, right, bias, rectify):
     """Add the bias and take the positive part, where they are asked for."""
+    stand_alone()
     for i in range(top, bottom):
         if len(bias) and rectify:
             for j in range(left, right):
@@ -99,9 +139,10 @@ def finish(c, top, bottom, left, right, bias, rectify):
                 c[i, j] = max(c[i, j], np.float32(0))
 
 
-@jit
-def multiply_part(a, b, c, top, bottom, left, right, add, bias, rectify):
+@inner
+def multiply_part(a, b, c, top, bottom, left, right, add):
     """The rows from ``top`` to ``bottom`` and the columns from ``left`` to ``right`` of the product."""
+    stand_alone()
     depth, rows = a.shape[1], bottom - top
     a_row, a_k, b_k, c_row = a.strides[0] // 4, a.strides[1] // 4, b.strides[0] // 4, c.strides[0] // 4
     strip = aligned(DEPTH * WIDTH)
@@ -138,16 +179,15 @@ def multiply_part(a, b, c, top, bottom, left, right, add, bias, rectify):
                 for i in range(rows):
                     for jj in range(width):
                         c[top + i, j + jj] = edge[i * WIDTH + jj] + (c[top + i, j + jj] if adds else np.float32(0))
-    finish(c, top, bottom, left, right, bias, rectify)
 
 
-@jit
+@inner
 def share(n, parts, part, unit):
     """Where a part of n begins, if n is cut into parts of whole units that are as equal as can be."""
     return min(n, (-(-n // unit) * part // parts) * unit)
 
 
-@jit
+@inner
 def strided(a, transposed):
     """``a`` or its transpose, as an array of any strides: one type, so that what uses it is compiled once."""
     rows, columns = a.shape
@@ -155,6 +195,19 @@ def strided(a, transposed):
     if transposed:
         rows, columns, row, column = columns, rows, column, row
     return as_strided(a, (rows, columns), (row, column))
+
+
+@inner
+def multiply_share(a, b, c, add, bias, rectify, threads, t):
+    """What thread t does: some of the columns, or of the rows where there are few columns."""
+    rows, columns = c.shape
+    top, bottom, left, right = 0, rows, 0, columns
+    if columns >= 2 * WIDTH * threads:
+        left, right = share(columns, threads, t, LANES), share(columns, threads, t + 1, LANES)
+    else:
+        top, bottom = share(rows, threads, t, 2), share(rows, threads, t + 1, 2)
+    multiply_part(a, b, strided(c, False), top, bottom, left, right, add)
+    finish(c, top, bottom, left, right, bias, rectify)
 
 
 @jit(parallel=True)
@@ -165,14 +218,9 @@ def multiply(a, a_transposed, b, b_transposed, c, add, bias, rectify):
     """
     a, b = strided(a, a_transposed), strided(b, b_transposed)
     rows, columns = c.shape
+    threads = get_num_threads()
     if rows * columns * a.shape[1] < SERIAL:
-        multiply_part(a, b, c, 0, rows, 0, columns, add, bias, rectify)
+        multiply_share(a, b, c, add, bias, rectify, 1, 0)
     else:
-        threads = get_num_threads()
         for t in prange(threads):
-            if columns >= 2 * WIDTH * threads:
-                left, right = share(columns, threads, t, LANES), share(columns, threads, t + 1, LANES)
-                multiply_part(a, b, c, 0, rows, left, right, add, bias, rectify)
-            else:
-                top, bottom = share(rows, threads, t, 2), share(rows, threads, t + 1, 2)
-                multiply_part(a, b, c, top, bottom, 0, columns, add, bias, rectify)
+            multiply_share(a, b, c, add, bias, rectify, threads, np.int64(t))

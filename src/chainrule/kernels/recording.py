@@ -13,7 +13,7 @@ takes no more memory while it is recorded.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -62,6 +62,7 @@ class Again:
         self.__name__ = getattr(function, "__name__", str(function))
 
     def __call__(self, *arrays: np.ndarray) -> None:
+        """With the arrays of the results first."""
         function, tree, results = self.what
         args, kwargs = put_together(tree, arrays[results:])
         found = function(*args, **kwargs)
@@ -80,6 +81,7 @@ class Rule:
         self.returns = True  # does the result have memory of its own, or is it a view of an input?
 
     def __call__(self, *arrays: np.ndarray) -> None:
+        """With the array of the result first, if it has memory of its own."""
         _, rule, tree = self.what
         args, params = put_together(tree, arrays[self.returns :])
         y, pullbacks = rule(*args, **params)
@@ -98,6 +100,7 @@ class Pullback:
         self.last = False  # the pullbacks, and what they hold, are let go after this one
 
     def __call__(self, gx: np.ndarray, gy: np.ndarray, *held: np.ndarray) -> None:
+        """With the array of the result first."""
         copy_into(gx, self.rule.pullbacks[self.place](gy))  # type: ignore[index, misc]
         if self.last:
             self.rule.pullbacks = None
@@ -110,22 +113,23 @@ class Method:
     """
 
     def __init__(self, function: Callable, owner: Any, tree: Any, tensors: list[Tensor]):
-        self.what = (function, owner, tree, len(tensors), [id(t) for t in tensors])
+        self.what = (function, owner, tree, [id(t) for t in tensors])
         self.tensors = tensors
         self.__name__ = f"{type(owner).__name__}.{function.__name__}"
 
     def __call__(self, *arrays: np.ndarray) -> None:
-        function, owner, tree, count, _ = self.what
-        for tensor, g in zip(self.tensors, arrays[:count], strict=True):
+        """With the gradients first."""
+        function, owner, tree, _ = self.what
+        for tensor, g in zip(self.tensors, arrays, strict=False):
             tensor.grad = g
-        args, kwargs = put_together(tree, arrays[count:])
+        args, kwargs = put_together(tree, arrays[len(self.tensors) :])
         function(owner, *args, **kwargs)
 
 
 class Recording:
     """What a step computes. ``calls`` holds functions with their arguments, arrays as :class:`View`."""
 
-    def __init__(self, inputs: Sequence[np.ndarray], modules: Sequence[Module]):
+    def __init__(self, inputs: Sequence[np.ndarray], modules: Iterable[Module]):
         self.calls: list[tuple[Callable, list[Any]]] = []
         self.memories: list[Memory] = []
         self.problem: str | None = None  # why the calls are not all that the step does
@@ -134,24 +138,28 @@ class Recording:
         self.modules: dict[Module, None] = dict.fromkeys(modules)
         self.owners: dict[Any, None] = {}  # whose methods are called again
         self._numbers: dict[int, int] = {}  # id of a living owner -> its number
-        self.inputs = inputs
+        self.inputs: Sequence[np.ndarray] = inputs
         for i, x in enumerate(inputs):
             self._memory(x).input = i
 
     def record(self, step: Callable, given: Sequence[Any], names: Sequence[str]) -> Any:
         """Run the step; what it returns is copied, and has no source."""
         own = iter(map(seen, self.inputs))
-        args = [Tensor(next(own)) if isinstance(x, Tensor) else next(own) if isinstance(x, np.ndarray) else x for x in given]
+        args = [next(own) if isinstance(x, (np.ndarray, Tensor)) else x for x in given]
+        args = [Tensor(a) if isinstance(x, Tensor) else a for a, x in zip(args, given, strict=True)]
         if any(isinstance(x, Tensor) and x.requires_grad for x in given):
             self.refuse("one of its inputs wants a gradient")
         with self._lent(), observe(self._note), _during(recorder=self):
-            result = step(*args[: len(args) - len(names)], **dict(zip(names, args[len(args) - len(names) :], strict=True)))
+            unnamed = len(args) - len(names)
+            result = step(*args[:unnamed], **dict(zip(names, args[unnamed:], strict=True)))
+        self.inputs = ()  # no batch is held longer than its step
         arrays: list[np.ndarray] = []
         tree = taken_apart(result, arrays)
-        for array in arrays:
-            self.claim("what the step returns", array)
-        self.result = tree, [self.view(array) for array in arrays]
-        self.grads = [(t, None if t.grad is None else self.view(t.grad)) for t in self.tensors]
+        if self.problem is None:
+            for array in arrays:
+                self.claim("what the step returns", array)
+            self.result = tree, [self.view(array) for array in arrays]
+            self.grads = [(t, None if t.grad is None else self.view(t.grad)) for t in self.tensors]
         return put_together(tree, [array.copy() for array in arrays])
 
     def _note(self, module: Module, inputs: Any, output: Any) -> None:
@@ -336,14 +344,14 @@ class Seen(np.ndarray):
     @property
     def base(self) -> Any:
         """What the plain array is a view of."""
-        return np.ndarray.base.__get__(self) if self.plain is None else self.plain.base  # type: ignore[attr-defined]
+        return np.ndarray.base.__get__(self) if self.plain is None else self.plain.base
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
         return _numpy(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
-    def __array_function__(self, func: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
+    def __array_function__(self, func: Callable, types: Any, args: Any, kwargs: Any) -> Any:
         return NotImplemented if any(issubclass(t, Tensor) for t in types) else _numpy(func, args, kwargs)
 
     def __iter__(self) -> Iterator[Any]:
@@ -376,7 +384,7 @@ def _recorded(name: str) -> Callable:
 def _leak(name: str) -> Callable:
     def leak(self: Seen, *args: Any) -> Any:
         if _state.recorder is not None:
-            _state.recorder.refuse(f"{name}() takes a number out of an array, which Python then knows; return the array")
+            _state.recorder.refuse(f"{name}() takes a number out of an array; return the array and take it from that")
         return getattr(plain(self), name)(*args)
 
     return leak
@@ -402,7 +410,9 @@ ARRAYS.add(Seen)
 
 
 def _has_mask(index: Any) -> bool:
-    return any(getattr(i, "dtype", None) == bool for i in (index if isinstance(index, tuple) else (index,)))
+    return any(
+        isinstance(i, np.ndarray) and i.dtype.kind == "b" for i in (index if isinstance(index, tuple) else (index,))
+    )
 
 
 def seen(array: Any) -> Any:
@@ -436,6 +446,8 @@ def taken_apart(tree: Any, arrays: list[np.ndarray]) -> Any:
 
 def put_together(tree: Any, arrays: Sequence[np.ndarray]) -> Any:
     """The inverse of :func:`taken_apart`."""
+    if not arrays:
+        return tree
     if type(tree) is Slot:
         return Tensor(arrays[tree.place]) if tree.tensor else arrays[tree.place]
     if type(tree) in (tuple, list):
@@ -455,7 +467,7 @@ def copy_into(ours: np.ndarray, new: Any) -> None:
     np.copyto(ours, new)
 
 
-def owner_of(array: np.ndarray) -> np.ndarray:
+def owner_of(array: Any) -> np.ndarray:
     """The array that has the memory that this one is a view of."""
     while isinstance(array.base, np.ndarray) or getattr(array, "plain", None) is not None:
         array = plain(array) if type(array) is Seen and array.plain is not None else array.base
@@ -477,4 +489,4 @@ def _called_again(method: Callable) -> Callable:
 
 
 for _class in (Optimizer, Schedule, SequentialLR, ReduceLROnPlateau):
-    _class.step = _called_again(_class.step)  # type: ignore[attr-defined]
+    _class.step = _called_again(_class.step)  # type: ignore[method-assign]

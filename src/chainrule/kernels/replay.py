@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from chainrule.engine import Tensor, _state
-from chainrule.kernels.recording import Pullback, Recording, Rule, View, put_together, taken_apart
+from chainrule.kernels.recording import Pullback, Recording, Rule, View, owner_of, put_together, taken_apart
 from chainrule.nn.module import Module, _observers
 
 PLANS = 8  # so many shapes of inputs are kept at a time: each has memory of its own
@@ -77,7 +78,7 @@ class Compiled:
         """An eager step that is recorded; out of the second one in a row a plan is made."""
         first = before if isinstance(before, Recording) else None
         state = first and State(first)
-        recording = Recording([np.asarray(memoryview(x)) for x in inputs], self._modules)
+        recording = Recording(list(map(_of_its_own, inputs)), self._modules)
         result = recording.record(self._step, given, list(kwargs))
         new = recording.modules.keys() - self._modules.keys()
         self._modules = recording.modules
@@ -90,16 +91,19 @@ class Compiled:
             if not problem:
                 plan = Plan(first, recording, state.ungraded)
                 problem = state.other_bits(plan, inputs, result)
-        if problem:
-            plan = None
-            if not self._warned:
-                self._warned = True
-                name = getattr(self, "__name__", "the step")
-                warnings.warn(f"chainrule.compile: {name} stays eager: {problem}", stacklevel=3)
         if len(self._plans) >= PLANS:
             del self._plans[next(iter(self._plans))]
-        self._plans[self._key(inputs, given, kwargs)] = plan
+        self._plans[self._key(inputs, given, kwargs)] = None if problem else plan
+        if problem and not self._warned:
+            self._warned = True
+            name = getattr(self, "__name__", "the step")
+            warnings.warn(f"chainrule.compile: {name} stays eager: {problem}", stacklevel=3)
         return result
+
+
+def _of_its_own(x: Any) -> np.ndarray:
+    """``x`` in the same memory, but not as a view of another array; texts, dates and objects are copied."""
+    return x.copy() if x.dtype.kind in "mMOSUV" else np.asarray(memoryview(x))
 
 
 def _detached(result: Any) -> Any:
@@ -133,7 +137,8 @@ class Plan:
         self._made: dict[View, np.ndarray] = {}
         self._calls = [(function, self._arrays(args)) for function, args in calls]
         self._result = recording.result[0], self._arrays(recording.result[1])
-        self._grads = list(zip([t for t, _ in recording.grads], self._arrays([v for _, v in recording.grads]), strict=True))
+        grads = self._arrays([view for _, view in recording.grads])
+        self._grads = [(tensor, g) for (tensor, _), g in zip(recording.grads, grads, strict=True)]
 
     def _own(self, memory: int) -> bool:
         m = self._memories[memory]
@@ -152,15 +157,18 @@ class Plan:
 
     def _array(self, view: View) -> np.ndarray:
         memory = self._memories[view.memory]
-        return array_at(self._starts.get(view.memory, memory.start), view)
+        if view.memory in self._starts:
+            return array_at(self._arena, self._starts[view.memory], view)
+        owner = memory.constant if memory.constant is not None else self._outside[view.memory]
+        return array_at(owner, memory.start, view)
 
     def fits(self) -> bool:
         """Do the parameters still have the arrays that were recorded?"""
-        return all([tensor.value is value for tensor, value in self._leaves])
+        return all(tensor.value is value for tensor, value in self._leaves)
 
     def starts_alike(self) -> bool:
         """Are there no gradients yet where there were none?"""
-        return all([tensor.grad is None for tensor in self.ungraded])
+        return all(tensor.grad is None for tensor in self.ungraded)
 
     def forget(self) -> None:
         """Fill the memory with rubbish: not a number."""
@@ -171,7 +179,7 @@ class Plan:
         for args, place, number, view in self._given:
             x = inputs[number]
             whole = view.shape == x.shape and view.strides == x.strides and view.offset == 0
-            args[place] = x if whole else array_at(_address(x), view)
+            args[place] = x if whole else array_at(x, _address(x), view)
         for function, args in self._calls:
             function(*args)
         for tensor, g in self._grads:
@@ -184,23 +192,37 @@ class State:
     """What a step may change: arrays that were there before it, gradients, optimizers and schedules."""
 
     def __init__(self, recording: Recording):
-        views = {a for _, args in recording.calls for a in args if isinstance(a, View)}
-        alive = [(recording.memories[v.memory].owner(), v) for v in views if v.writeable]
-        self._arrays = {v: array_at(_address(owner), v) for owner, v in alive if owner is not None}
-        for module in recording.modules:
-            self._arrays |= {(module, k): x for k, x in vars(module).items() if isinstance(x, np.ndarray)}
-        self._arrays |= {tensor: value for tensor, value in recording.leaves.items() if value.flags.writeable}
+        arrays = [x for module in recording.modules for x in vars(module).values() if isinstance(x, np.ndarray)]
+        found = [(owner_of(x), x) for x in (*arrays, *recording.leaves.values())]
+        made = {view.memory for _, view in recording.grads if view}
+        for view in {a for _, args in recording.calls for a in args if isinstance(a, View)}:
+            owner = recording.memories[view.memory].owner()
+            if owner is not None and view.memory not in made:
+                found.append((owner, array_at(owner, _address(owner), view)))
+        spans: dict[int, tuple[np.ndarray, int, int]] = {}
+        for owner, array in found:
+            if array.flags.writeable:
+                low, high = byte_bounds(array)
+                _, lowest, highest = spans.get(id(owner), (owner, low, high))
+                spans[id(owner)] = owner, min(low, lowest), max(high, highest)
+        self._bytes = [
+            array_at(owner, low, View(0, 0, (high - low,), (1,), np.dtype(np.uint8), True))
+            for owner, low, high in spans.values()
+        ]
         self._owners = list(recording.owners)
         self._tensors = list(recording.tensors)
         self.ungraded = [t for t in self._tensors if t.grad is None]
         self._before = self._now()
 
     def _now(self) -> tuple[list[np.ndarray], list[dict], list[Any]]:
-        arrays = [array.copy() for array in self._arrays.values()]
-        return arrays, [o.state_dict() for o in self._owners], [t.grad for t in self._tensors]
+        return (
+            [array.copy() for array in self._bytes],
+            [o.state_dict() for o in self._owners],
+            [t.grad for t in self._tensors],
+        )
 
     def _go_to(self, state: tuple[list[np.ndarray], list[dict], list[Any]]) -> None:
-        for array, numbers in zip(self._arrays.values(), state[0], strict=True):
+        for array, numbers in zip(self._bytes, state[0], strict=True):
             array[...] = numbers
         for owner, saved in zip(self._owners, state[1], strict=True):
             owner.load_state_dict(saved)
@@ -210,17 +232,15 @@ class State:
     def other_bits(self, plan: Plan, inputs: Sequence[np.ndarray], result: Any) -> str | None:
         """What replaying from this state, in place of the step that was just run, does in another way."""
         after = self._now()
-        expected = [g if g is None else g.copy() for g in after[2]]
         self._go_to(self._before)
         plan.forget()
         try:
             replayed = plan.run(inputs)
-            now = self._now()
             name = _first_other(
                 ("what it returns", result, replayed),
-                *[("a gradient", a, b) for a, b in zip(expected, now[2], strict=True)],
-                *[("an array that it changes", a, b) for a, b in zip(after[0], now[0], strict=True)],
-                *[(type(o).__name__, a, b) for o, a, b in zip(self._owners, after[1], now[1], strict=True)],
+                *[("a gradient", a, t.grad) for a, t in zip(after[2], self._tensors, strict=True)],
+                *[("an array that it changes", a, b) for a, b in zip(after[0], self._bytes, strict=True)],
+                *[(type(o).__name__, a, o.state_dict()) for a, o in zip(after[1], self._owners, strict=True)],
             )
         except Exception as err:
             name = f"an error ({err})"
@@ -313,11 +333,12 @@ def arranged(lifetimes: dict[int, tuple[int, int, int]]) -> tuple[dict[int, int]
     return places, end
 
 
-def array_at(start: int, view: View) -> np.ndarray:
-    """The array that a view describes, in memory that begins at this address."""
+def array_at(owner: Any, start: int, view: View) -> np.ndarray:
+    """The array that a view describes, in memory that begins at this address and that ``owner`` keeps alive."""
     ends = [(n - 1) * step for n, step in zip(view.shape, view.strides, strict=True)]
     low, high = sum(min(0, e) for e in ends), sum(max(0, e) for e in ends) + view.dtype.itemsize
-    memory = (ctypes.c_char * max(high - low, 1)).from_address(start + view.offset + low)
+    memory: Any = (ctypes.c_char * max(high - low, 1)).from_address(start + view.offset + low)
+    memory.owner = owner
     array = np.ndarray(view.shape, view.dtype, memory, -low, view.strides)
     array.flags.writeable = view.writeable
     return array

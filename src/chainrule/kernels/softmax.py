@@ -23,7 +23,7 @@ def _rank(bits):
     return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@inlined
+@jit
 def _largest(row):
     """The largest entry, as an integer: LLVM has no vector instruction for the one of floats that heeds a NaN."""
     top = _rank(_bits(row[0]))
@@ -32,14 +32,14 @@ def _largest(row):
     return _of_bits(_rank(top))
 
 
-@inlined
+@jit
 def _sum(row):
     total = 0.0
     for start in range(0, len(row), CHUNK):
         chunk, part = row[start : start + CHUNK], f32(0)
         for i in range(len(chunk)):
             part += chunk[i]
-        total += part
+        total += np.float64(part)
     return f32(total)
 
 
@@ -50,6 +50,13 @@ def _shift(x, z):
         m = _largest(x[i])
         for k in range(x.shape[1]):
             z[i, k] = x[i, k] - m
+
+
+@jit
+def _copy(x, y):
+    for i in range(len(x)):
+        for k in range(x.shape[1]):
+            y[i, k] = x[i, k]
 
 
 @jit
@@ -83,14 +90,15 @@ def _block(which, u, v, y):
                 y[i, k] = v[i, k] * (u[i, k] - mean)
     elif which == LOG_SOFTMAX:
         _shift(u, y)
-        e = y.copy()
+        e = np.empty_like(y)
+        _copy(y, e)
         _exponentiate(e)
         for i in range(n):
             log_sum = f32(math.log(_sum(e[i])))
             for k in range(c):
                 y[i, k] -= log_sum
     elif which == LOG_SOFTMAX_GX:
-        y[:] = v
+        _copy(v, y)
         _exponentiate(y)
         for i in range(n):
             total = _sum(u[i])

@@ -3,8 +3,8 @@
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 
 for a tile of the output, ``size`` pixels wide and high, from the tile of the input ``d`` that it sees and the kernel
-``g``; ``*`` multiplies entry by entry. Summed over channels, each of the (size + 2)^2 entries is one product of matrices:
-tiles by input channels, times input by output channels. The other gradients are the same, read backwards:
+``g``; ``*`` multiplies entry by entry. Summed over channels, each of the (size + 2)^2 entries is one product of
+matrices: tiles by input channels, times input by output channels. The gradients are the same, read backwards:
 
     gd = B [ (G g G^T) * (A gY A^T) ] B^T        which is the convolution of gY with the kernel turned around
     gg = G^T [ (B^T d B) * (A gY A^T) ] G
@@ -20,9 +20,9 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-from chainrule.kernels.machine import get_num_threads, jit
-from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, transpose_square
-from chainrule.kernels.products import NO_BIAS, aligned, multiply_part, multiply_strip, share, strided
+from chainrule.kernels.machine import get_num_threads, inner, jit
+from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, stand_alone, transpose_square
+from chainrule.kernels.products import aligned, multiply_part, multiply_strip, share, strided
 
 BLOCK = 1 << 18  # float32 entries, 1 MB: what one thread transforms at a time, to find it in its second cache
 
@@ -62,7 +62,7 @@ MATRICES = {
 
 
 @intrinsic(prefer_literal=True)
-def transform(typing_context, which, size, source, row, column, target, to_row, to_column, plus):  # type: ignore[no-untyped-def]
+def transform(typing_context, which, size, source, row, column, target, to_row, to_column, plus):
     """``L s L^T`` for a square ``s`` of vectors, and one of the matrices above, ``which`` and ``size`` being constants.
 
     ``source`` and ``target`` are addresses, ``row`` and ``column`` the entries from one row or column to the next.
@@ -72,26 +72,28 @@ def transform(typing_context, which, size, source, row, column, target, to_row, 
     vector = ir.VectorType(FLOAT, LANES)
     adds = not (isinstance(plus, types.IntegerLiteral) and plus.literal_value == 0)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         source, row, column, target, to_row, to_column, plus = args[2:]
 
-        def at(base, i, row, j, column):  # type: ignore[no-untyped-def]
+        def at(base, i, row, j, column):
             entry = builder.add(builder.mul(row, INT(i)), builder.mul(column, INT(j)))
             entries = builder.gep(builder.inttoptr(base, FLOAT.as_pointer()), [entry])
             return builder.bitcast(entries, vector.as_pointer())
 
-        def load(place):  # type: ignore[no-untyped-def]
+        def load(place):
             found = builder.load(place)
             found.align = 4
             return found
 
-        def combine(factors, vectors):  # type: ignore[no-untyped-def]
+        def combine(factors, vectors):
             total = None
             for factor, found in zip(factors, vectors, strict=True):
                 if factor == 0:
                     continue
                 if abs(factor) != 1:
-                    found = builder.fmul(found, ir.Constant(vector, [float(np.float32(abs(factor)))] * LANES), ("contract",))
+                    found = builder.fmul(
+                        found, ir.Constant(vector, [float(np.float32(abs(factor)))] * LANES), ("contract",)
+                    )
                 if total is None:
                     total = found if factor > 0 else builder.fneg(found)
                 else:
@@ -112,9 +114,10 @@ def transform(typing_context, which, size, source, row, column, target, to_row, 
     return types.void(which, size, *[types.int64] * 6, plus if not adds else types.int64), generate
 
 
-@jit
+@inner
 def pad(image, padding, padded):
     """Copy an image ``(h, w, c)`` into the middle of a larger one."""
+    stand_alone()
     h, w, c = image.shape
     for i in range(h):
         for j in range(w):
@@ -122,9 +125,10 @@ def pad(image, padding, padded):
                 padded[padding + i, padding + j, k] = image[i, j, k]
 
 
-@jit
+@inner
 def transform_input(size, padded, tiles_down, tiles_across, V, tile):
     """``B^T d B`` of every tile of an image, to ``V[:, tile:]``."""
+    stand_alone()
     c = padded.shape[2]
     row, to_column = padded.strides[0] // 4, V.strides[0] // 4
     for down in range(tiles_down):
@@ -139,9 +143,10 @@ def transform_input(size, padded, tiles_down, tiles_across, V, tile):
             tile += 1
 
 
-@jit
+@inner
 def transform_output_back(size, padded, tiles_down, tiles_across, Z, tile):
     """``A gY A^T`` of every tile of an image, to ``Z[:, tile:]``."""
+    stand_alone()
     c = padded.shape[2]
     row, to_column = padded.strides[0] // 4, Z.strides[0] // 4
     for down in range(tiles_down):
@@ -156,9 +161,10 @@ def transform_output_back(size, padded, tiles_down, tiles_across, Z, tile):
             tile += 1
 
 
-@jit
+@inner
 def transform_output(size, M, tile, left, vectors, bias, rectify, edge, image, tiles_down, tiles_across):
     """``A^T M A`` of every tile, plus the bias, to the channels from ``left`` on of an image."""
+    stand_alone()
     h, w, m = image.shape
     room = vectors * LANES
     column = M.shape[1] * room
@@ -191,12 +197,13 @@ def transform_output(size, M, tile, left, vectors, bias, rectify, edge, image, t
             tile += 1
 
 
-@jit
+@inner
 def transform_kernels(size, weight, turned, left, vectors, U, squares):
     """``G g G^T`` of the kernels of a strip of output channels, packed for :func:`multiply_rows`.
 
     ``weight`` is ``(m, 3, 3, c)``. Turned around, it maps its m channels to its c channels.
     """
+    stand_alone()
     m, c = weight.shape[0], weight.shape[3]
     room = vectors * LANES
     row, column = (-3 * c, -c) if turned else (3 * c, c)
@@ -229,9 +236,10 @@ def transform_kernels(size, weight, turned, left, vectors, U, squares):
                     transpose_square(source, LANES, address(U) + 4 * (entry * step + k * room + j), room)
 
 
-@jit
+@inner
 def multiply_entries(V, U, M, tiles, room):
     """``M[e] = V[e] U[e]`` over so many tiles, for a strip of ``room`` output channels."""
+    stand_alone()
     entries, _, c = V.shape
     for entry in range(entries):
         of_V = address(V) + 4 * entry * V.shape[1] * c
@@ -240,137 +248,198 @@ def multiply_entries(V, U, M, tiles, room):
         multiply_strip(room // LANES, tiles, of_V, c, 1, of_U, room, of_M, room, c, 0)
 
 
+@inner
+def transform_images(size, x, padding, first, last, down, across, V):
+    """``B^T d B`` of the tiles of some images, to ``V``."""
+    padded = np.zeros((down * size + 2, across * size + 2, x.shape[3]), np.float32)
+    for image in range(first, last):
+        pad(x[image], padding, padded)
+        transform_input(size, padded, down, across, V, (image - first) * down * across)
+
+
+@inner
+def transform_gradients(size, gy, first, last, down, across, Z):
+    """``A gY A^T`` of the tiles of some images, to ``Z``."""
+    padded = np.zeros((down * size, across * size, gy.shape[3]), np.float32)
+    for image in range(first, last):
+        pad(gy[image], 0, padded)
+        transform_output_back(size, padded, down, across, Z, (image - first) * down * across)
+
+
+@inner
+def transform_all_kernels(size, weight, turned, entries, t, threads, U):
+    """The kernels of a thread's strips of output channels, packed."""
+    c, m = (weight.shape[0], weight.shape[3]) if turned else (weight.shape[3], weight.shape[0])
+    squares = aligned(entries * LANES * c)
+    for left, room in strips(m, t, threads):
+        of_strip = U[left * entries * c : (left + room) * entries * c]
+        transform_kernels(size, weight, turned, left, room // LANES, of_strip, squares)
+
+
+@inner
+def strips(m, t, threads):
+    """Where a thread's strips of output channels begin, and how wide they are."""
+    count = -(-m // WIDTH)
+    return [
+        (s * WIDTH, min(WIDTH, m - s * WIDTH))
+        for s in range(share(count, threads, t, 1), share(count, threads, t + 1, 1))
+    ]
+
+
+@inner
+def convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t, threads):
+    """A thread's output channels of all images, whose tiles are transformed already."""
+    entries, tiles, c = V.shape
+    U = aligned(entries * c * WIDTH)
+    M = aligned(entries * tiles * WIDTH).reshape(entries, tiles, WIDTH)
+    squares, edge = aligned(entries * LANES * c), aligned(size * size * LANES)
+    for left, room in strips(y.shape[3], t, threads):
+        transform_kernels(size, weight, turned, left, room // LANES, U, squares)
+        multiply_entries(V, U, M, tiles, room)
+        for image in range(len(y)):
+            tile = image * down * across
+            transform_output(size, M, tile, left, room // LANES, bias, rectify, edge, y[image], down, across)
+
+
+@inner
+def convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, threads):
+    """A thread's images, with kernels that are transformed already."""
+    n, c = x.shape[0], x.shape[3]
+    entries, tiles = (size + 2) ** 2, down * across
+    first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
+    together = max(1, min(last - first, BLOCK // (entries * tiles * c)))  # images
+    V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
+    M = aligned(entries * together * tiles * WIDTH).reshape(entries, together * tiles, WIDTH)
+    edge = aligned(size * size * LANES)
+    for begin in range(first, last, together):
+        end = min(last, begin + together)
+        transform_images(size, x, padding, begin, end, down, across, V)
+        for left, room in strips(y.shape[3], 0, 1):
+            multiply_entries(V, U[left * entries * c :], M, (end - begin) * tiles, room)
+            for image in range(begin, end):
+                tile = (image - begin) * tiles
+                transform_output(size, M, tile, left, room // LANES, bias, rectify, edge, y[image], down, across)
+
+
 @jit(parallel=True)
 def convolve(x, weight, turned, bias, rectify, padding, size, y):
     """The convolution of images ``(n, h, w, c)`` with ``(m, 3, 3, c)``, or with the kernels turned around."""
-    n, h, w, c = x.shape
+    n, c = x.shape[0], x.shape[3]
     _, ho, wo, m = y.shape
     down, across = -(-ho // size), -(-wo // size)
     tiles, entries = down * across, (size + 2) ** 2
-    strips = -(-m // WIDTH)
-    threads = get_num_threads()
-    # Few tiles: the threads share the channels, all images are transformed once, a strip of kernels when it is used.
-    # Many tiles: the threads share the images, all kernels are transformed once, some images when they are used.
+    # Few tiles: the threads share the channels, all images are transformed first, a strip of kernels when it is used.
+    # Many tiles: the threads share the images, all kernels are transformed first, some images when they are used.
     few = 2 * n * tiles <= m
-    V_all = aligned(entries * n * tiles * c if few else 0).reshape(entries, n * tiles if few else 0, c)
-    U_all = aligned(0 if few else entries * c * m)
-    for t in prange(threads):
+    V = aligned(entries * n * tiles * c if few else 0).reshape(entries, n * tiles if few else 0, c)
+    U = aligned(0 if few else entries * c * m)
+    threads = get_num_threads()
+    for thread in prange(threads):
+        t = np.int64(thread)
         if few:
-            padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
-            for image in range(share(n, threads, t, 1), share(n, threads, t + 1, 1)):
-                pad(x[image], padding, padded)
-                transform_input(size, padded, down, across, V_all, image * tiles)
-        else:
-            squares = aligned(entries * LANES * c)
-            for s in range(share(strips, threads, t, 1), share(strips, threads, t + 1, 1)):
-                left = s * WIDTH
-                room = min(WIDTH, m - left)
-                U = U_all[left * entries * c : (left + room) * entries * c]
-                transform_kernels(size, weight, turned, left, room // LANES, U, squares)
-    for t in prange(threads):
-        edge = aligned(size * size * LANES)
-        if few:
-            U = aligned(entries * c * WIDTH)
-            M = aligned(entries * n * tiles * WIDTH).reshape(entries, n * tiles, WIDTH)
-            squares = aligned(entries * LANES * c)
-            for s in range(share(strips, threads, t, 1), share(strips, threads, t + 1, 1)):
-                left = s * WIDTH
-                room = min(WIDTH, m - left)
-                transform_kernels(size, weight, turned, left, room // LANES, U, squares)
-                multiply_entries(V_all, U, M, n * tiles, room)
-                for image in range(n):
-                    transform_output(
-                        size, M, image * tiles, left, room // LANES, bias, rectify, edge, y[image], down, across
-                    )
-        else:
             first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
-            together = max(1, min(last - first, BLOCK // (entries * tiles * c)))  # images
-            V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
-            M = aligned(entries * together * tiles * WIDTH).reshape(entries, together * tiles, WIDTH)
-            padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
-            for begin in range(first, last, together):
-                count = min(together, last - begin)
-                for image in range(count):
-                    pad(x[begin + image], padding, padded)
-                    transform_input(size, padded, down, across, V, image * tiles)
-                for s in range(strips):
-                    left = s * WIDTH
-                    room = min(WIDTH, m - left)
-                    multiply_entries(V, U_all[left * entries * c :], M, count * tiles, room)
-                    for image in range(count):
-                        transform_output(
-                            size, M, image * tiles, left, room // LANES, bias, rectify, edge, y[begin + image], down, across
-                        )
+            transform_images(size, x, padding, first, last, down, across, V[:, first * tiles :])
+        else:
+            transform_all_kernels(size, weight, turned, entries, t, threads, U)
+    for thread in prange(threads):
+        t = np.int64(thread)
+        if few:
+            convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t, threads)
+        else:
+            convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, threads)
+
+
+@inner
+def gradient_of_images(size, x, gy, padding, down, across, t, threads, parts):
+    """What a thread's images add to the gradient of the transformed kernels, to ``parts[t]``."""
+    gU = parts[t]
+    n, c, m = x.shape[0], x.shape[3], gy.shape[3]
+    entries, tiles = (size + 2) ** 2, down * across
+    first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
+    together = max(1, min(last - first, BLOCK // (entries * tiles * max(m, c))))
+    V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
+    Z = aligned(entries * together * tiles * m).reshape(entries, together * tiles, m)
+    if first == last:
+        gU[:] = 0
+    for begin in range(first, last, together):
+        end = min(last, begin + together)
+        transform_images(size, x, padding, begin, end, down, across, V)
+        transform_gradients(size, gy, begin, end, down, across, Z)
+        used = (end - begin) * tiles
+        multiply_transposed_entries(Z[:, :used], V[:, :used], gU, begin > first)
+
+
+@inner
+def add_gradients(size, gU, t, threads, gweight):
+    """For a thread's output channels the sum over all threads' images, transformed back."""
+    parts, entries, m, c = gU.shape
+    low, high = share(m, threads, t, 1), share(m, threads, t + 1, 1)
+    for part in range(1, parts):
+        for entry in range(entries):
+            for i in range(low, high):
+                for k in range(c):
+                    gU[0, entry, i, k] += gU[part, entry, i, k]
+    transform_kernels_back(size, gU[0, :, low:high], high - low, gweight[low:high])
+
+
+@inner
+def gradient_of_channels(size, V, Z, t, threads, gweight):
+    """For a thread's output channels the sum over all images, whose tiles are transformed already."""
+    entries, _, c = V.shape
+    m = Z.shape[2]
+    low, high = share(m, threads, t, 1), share(m, threads, t + 1, 1)
+    channels = max(1, BLOCK // (entries * c * ROWS)) * ROWS  # at a time
+    gU = aligned(entries * channels * c).reshape(entries, channels, c)
+    for i in range(low, high, channels):
+        last = min(high, i + channels)
+        multiply_transposed_entries(Z[:, :, i:last], V, gU[:, : last - i], False)
+        transform_kernels_back(size, gU, last - i, gweight[i:last])
 
 
 @jit(parallel=True)
 def kernel_gradient(x, gy, padding, size, gweight):
-    """The gradient ``(m, 3, 3, c)`` of the kernels, from images ``(n, h, w, c)`` and the gradients ``(n, ho, wo, m)``."""
-    n, h, w, c = x.shape
+    """The gradient ``(m, 3, 3, c)`` of the kernels, from images ``(n, h, w, c)`` and gradients ``(n, ho, wo, m)``."""
+    n, c = x.shape[0], x.shape[3]
     _, ho, wo, m = gy.shape
     down, across = -(-ho // size), -(-wo // size)
     tiles, entries = down * across, (size + 2) ** 2
     threads = get_num_threads()
-    large = entries * m * c > BLOCK  # then each thread sums up some channels over all images, else all over some images
+    # If the sums do not fit into a cache: some channels of them at a time, over all images.
+    large = entries * m * c > BLOCK
+    V = aligned(entries * n * tiles * c if large else 0).reshape(entries, n * tiles if large else 0, c)
+    Z = aligned(entries * n * tiles * m if large else 0).reshape(entries, n * tiles if large else 0, m)
     parts = 0 if large else threads
     gU = aligned(parts * entries * m * c).reshape(parts, entries, m, c)
-    together = n if large else max(1, min(n, BLOCK // (entries * tiles * max(m, c))))
-    everything = n if large else 0
-    V_all = aligned(entries * everything * tiles * c).reshape(entries, everything * tiles, c)
-    Z_all = aligned(entries * everything * tiles * m).reshape(entries, everything * tiles, m)
-    for t in prange(threads):
-        first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
-        x_padded = np.zeros((down * size + 2, across * size + 2, c), np.float32)
-        gy_padded = np.zeros((down * size, across * size, m), np.float32)
+    for thread in prange(threads):
+        t = np.int64(thread)
         if large:
-            for image in range(first, last):
-                pad(x[image], padding, x_padded)
-                transform_input(size, x_padded, down, across, V_all, image * tiles)
-                pad(gy[image], 0, gy_padded)
-                transform_output_back(size, gy_padded, down, across, Z_all, image * tiles)
+            first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
+            transform_images(size, x, padding, first, last, down, across, V[:, first * tiles :])
+            transform_gradients(size, gy, first, last, down, across, Z[:, first * tiles :])
         else:
-            V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
-            Z = aligned(entries * together * tiles * m).reshape(entries, together * tiles, m)
-            if first == last:
-                gU[t] = 0
-            for begin in range(first, last, together):
-                count = min(together, last - begin)
-                for image in range(count):
-                    pad(x[begin + image], padding, x_padded)
-                    transform_input(size, x_padded, down, across, V, image * tiles)
-                    pad(gy[begin + image], 0, gy_padded)
-                    transform_output_back(size, gy_padded, down, across, Z, image * tiles)
-                multiply_transposed_entries(Z[:, : count * tiles], V[:, : count * tiles], gU[t], begin > first)
-    for t in prange(threads):
-        low, high = share(m, threads, t, 1), share(m, threads, t + 1, 1)
+            gradient_of_images(size, x, gy, padding, down, across, t, threads, gU)
+    for thread in prange(threads):
+        t = np.int64(thread)
         if large:
-            channels = max(1, BLOCK // (entries * c * ROWS)) * ROWS  # at a time
-            some = aligned(entries * channels * c).reshape(entries, channels, c)
-            for i in range(low, high, channels):
-                last = min(high, i + channels)
-                multiply_transposed_entries(Z_all[:, :, i:last], V_all, some[:, : last - i], False)
-                transform_kernels_back(size, some, last - i, gweight[i:last])
+            gradient_of_channels(size, V, Z, t, threads, gweight)
         else:
-            for part in range(1, parts):
-                for entry in range(entries):
-                    for i in range(low, high):
-                        for k in range(c):
-                            gU[0, entry, i, k] += gU[part, entry, i, k]
-            transform_kernels_back(size, gU[0, :, low:high], high - low, gweight[low:high])
+            add_gradients(size, gU, t, threads, gweight)
 
 
-@jit
+@inner
 def multiply_transposed_entries(Z, V, gU, add):
     """``gU[e] = Z[e]^T V[e]``, or that added, for every entry of the tile."""
+    stand_alone()
     entries, m, c = gU.shape
     for entry in range(entries):
         a, b = strided(Z[entry], True), strided(V[entry], False)
-        multiply_part(a, b, strided(gU[entry], False), 0, m, 0, c, add, NO_BIAS, False)
+        multiply_part(a, b, strided(gU[entry], False), 0, m, 0, c, add)
 
 
-@jit
+@inner
 def transform_kernels_back(size, gU, m, gweight):
     """``G^T gU G`` of the kernels of m output channels."""
+    stand_alone()
     c = gU.shape[2]
     column = gU.strides[0] // 4
     for i in range(m):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule.engine import using
 from chainrule.interop.weights import load_weights
 from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.optim import Optimizer
@@ -46,6 +47,13 @@ def run_engine(
     """Takes the steps that `folder` holds the weights and the batches of."""
     batches = [np.load(folder / f"{i}.npz") for i in range(steps)]
     pairs = [(batch["x"].astype(config.dtype), batch["y"]) for batch in batches]
+    with using(config.backend):
+        return _taken(config, engine, folder, input_shape, n_classes, pairs)
+
+
+def _taken(
+    config: TrainConfig, engine: str, folder: Path, input_shape: tuple[int, ...], n_classes: int, pairs: list
+) -> EngineRun:
     _, optimizer, made = _prepared(config, engine, folder, input_shape, n_classes, config.dtype)
     _forget_peak()
     imported = _memory_mb()
@@ -66,7 +74,7 @@ def run_engine(
         made.backward()
         gradients = {name: np.array(p.grad) for name, p in model.named_parameters() if p.grad is not None}
         step1[dtype] = Step(made.outputs, loss, gradients)
-    package = "torch" if engine == "torch" else "numpy"
+    package = "torch" if engine == "torch" else {"cpu": "numba", "numpy": "numpy"}[config.backend]
     return EngineRun(engine, f"{package} {version(package)}", _threads(), step1, losses, seconds, imported, peak)
 
 

@@ -13,7 +13,7 @@ from chainrule.ops.domains import distinct
 from chainrule.ops.windows import grid, overlap_add, per_axis, windows
 
 
-def _placement(size, kernel_size, stride, padding, ceil_mode, dilation=1):
+def placement_of(size, kernel_size, stride, padding, ceil_mode, dilation=1):
     """What :func:`windows` needs to know to lay a pool's windows over images of this size.
 
     Windows begin at -p, -p + s, ... As many are taken as fit into the padded image. With ``ceil_mode`` one that hangs
@@ -118,7 +118,7 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
     array([[[[4., 8.]]]])
     """
     size = x.shape[2:]
-    placement = _placement(size, kernel_size, stride, padding, ceil_mode, dilation)
+    placement = placement_of(size, kernel_size, stride, padding, ceil_mode, dilation)
     kernel = placement.pop("kernel_size")
     seen = windows(x, kernel_size=kernel, **placement)
     inside = windows(np.ones((1, 1, *size), bool), kernel_size=kernel, **placement)
@@ -216,7 +216,7 @@ def avg_pool2d(
     if divisor_override == 0:
         raise ValueError("avg_pool2d: divisor_override=0, expected another number, or None")
     size = x.shape[2:]
-    placement = _placement(size, kernel_size, stride, padding, ceil_mode)
+    placement = placement_of(size, kernel_size, stride, padding, ceil_mode)
     kernel = placement.pop("kernel_size")
     seen = windows(x, kernel_size=kernel, **placement)
     count = divisor_override

@@ -179,6 +179,9 @@ class TrainConfig(BaseModel):
     engine: Literal["tape", "layers", "torch"] = _setting(
         "run", "tape", "What computes a step: the tape, explicit backprop layer by layer, or PyTorch (torch extra)."
     )
+    backend: Literal["cpu", "numpy"] = _setting(
+        "run", "cpu", "Whose loops compute the ops: compiled kernels (float32 only), or NumPy, as in the rules."
+    )
     tensorboard: bool = _setting("run", False, "Write TensorBoard files too (needs the tensorboard extra).")
 
     @model_validator(mode="before")

@@ -20,8 +20,9 @@ def environment() -> dict[str, Any]:
     ['blas', 'cpus', 'packages', 'platform', 'python', 'variables']
     """
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
-    packages = ["chainrule", "numpy", "safetensors", "pydantic", *(["torch"] if "torch" in sys.modules else [])]
+    names = ("CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
+    torch = ["torch"] if "torch" in sys.modules else []
+    packages = ["chainrule", "numpy", "numba", "safetensors", "pydantic", *torch]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

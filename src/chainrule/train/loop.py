@@ -19,6 +19,7 @@ import numpy as np
 
 from chainrule import optim
 from chainrule.data import Augment, Batches, Dataset, ResizedImages, Samples
+from chainrule.engine import using
 from chainrule.errors import UsageError, UserError
 from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.train import checkpoint, folder
@@ -82,6 +83,7 @@ class Training:
         self.run_dir = run_dir
         with ExitStack() as opened:
             opened.enter_context(folder.in_use(run_dir))
+            opened.enter_context(using(self.config.backend))
             # The loss is looked at after every step: NumPy need not warn as well.
             opened.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
             fresh = self.evaluation is None

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule import ops
 from chainrule.data import Dataset, Preprocess, read_images
+from chainrule.engine import using
 from chainrule.errors import UsageError, UserError
 from chainrule.nn import Module
 from chainrule.train import checkpoint as checkpoints
@@ -146,8 +147,9 @@ def evaluate(
     samples = getattr(data, part)
     if samples is None:
         raise UsageError(f"{data.name} was trained without a validation part: choose train or test")
-    logits = logits_of(trained.model, samples, dtype=trained.config.dtype)
-    found = measure(logits, samples.y)
+    with using(trained.config.backend):
+        logits = logits_of(trained.model, samples, dtype=trained.config.dtype)
+        found = measure(logits, samples.y)
     recorded = trained.facts["evaluation"]
     if recorded["step"] != trained.step:  # the run was interrupted between two evaluations
         recorded = {"train": None, "validation": None}
@@ -214,7 +216,8 @@ def predict(
             _with_brightness(note, image, trained.facts["data"]["brightness"])
             for note, image in zip(notes, x, strict=True)
         ]
-    logits = np.concatenate(list(outputs(trained.model, x, dtype=trained.config.dtype)))
+    with using(trained.config.backend):
+        logits = np.concatenate(list(outputs(trained.model, x, dtype=trained.config.dtype)))
     probabilities = ops.softmax(logits.astype(np.float64))
     return [_prediction(*each, trained.classes) for each in zip(names, notes, probabilities.tolist(), strict=True)]
 
