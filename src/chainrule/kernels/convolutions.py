@@ -11,11 +11,13 @@ import numpy as np
 from numba import prange
 
 from chainrule import ops
-from chainrule.kernels import winograd
+from chainrule.kernels import elementwise, winograd
 from chainrule.kernels.linear import product, sum_of_rows
-from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.machine import jit
+from chainrule.kernels.microkernel import LANES
 from chainrule.kernels.products import NO_BIAS
 from chainrule.kernels.registry import call, empty, empty_image, kernel, pixels
+from chainrule.kernels.replay import FUSED
 from chainrule.ops.windows import grid, per_axis
 
 BLOCK = 1 << 20  # float32 entries, 4 MB: windows that are copied at a time
@@ -159,7 +161,8 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
         if point:
             product(_matrix(of_gy).T, _matrix(of_x), _matrix(pixels(found)))
         elif size:
-            call(winograd.kernel_gradient, of_x, of_gy, padding[0], size, pixels(found))
+            # Here the larger tiles pay already when a few of them share the kernels: these are only written.
+            call(winograd.kernel_gradient, of_x, of_gy, padding[0], 4 if min(out) > 2 else 2, pixels(found))
         else:
             windows.weight_gradient(of_gy, pixels(found).reshape(m, -1))
         return found
@@ -168,3 +171,27 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
         return sum_of_rows(_matrix(pixels(gy)))
 
     return y, (gx, gweight, gbias)
+
+
+def _convolve_and_more(x, weight, turned, bias, rectify, padding, size, which, alpha, *rest):
+    """A convolution by Winograd's way and, of its entries, what :mod:`elementwise` computes; see ``linear``."""
+    *other, y = rest
+    rectify = which == elementwise.RELU
+    n, h, w, _ = x.shape
+    m = weight.shape[3] if turned else weight.shape[0]
+    images = y.reshape(n, h + 2 * padding - 2, w + 2 * padding - 2, m)
+    winograd.convolve(x, weight, turned, bias, rectify, padding, size, images)
+    if not rectify:
+        elementwise._loop(y)(which, alpha, y, *(other or [y]), y)
+
+
+for _loop in (elementwise._block, elementwise._blocks):
+    FUSED[winograd.convolve, _loop] = _convolve_and_more
+
+
+def warm():
+    """Compile what no sample of the op is large enough for: Winograd's way."""
+    x, weight = np.zeros((1, LANES, 4, 4), np.float32), np.zeros((LANES, LANES, 3, 3), np.float32)
+    y, pullbacks = conv2d(x, weight, padding=1)
+    for pullback in pullbacks:
+        pullback(y)

@@ -4,9 +4,11 @@ import numpy as np
 from numba import prange
 
 from chainrule import ops
+from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.products import NO_BIAS, multiply
 from chainrule.kernels.registry import call, empty, kernel, like
+from chainrule.kernels.replay import FUSED
 
 SUMMED = 128  # rows that are summed in float32, before the sums are
 
@@ -33,17 +35,18 @@ def product(a, b, c, add=False, bias=NO_BIAS, rectify=False):
     return c
 
 
+@jit
+def _sum_of_few_rows(x, sums):
+    _add_rows(x, 0, sums.reshape(1, -1))
+
+
 @jit(parallel=True)
 def _sum_of_rows(x, sums):
     rows, columns = x.shape
     blocks = -(-rows // SUMMED)
-    partial = np.zeros((blocks, columns), np.float32)
-    if blocks <= 2:
-        for block in range(blocks):
-            _add_rows(x, block, partial)
-    else:
-        for block in prange(blocks):
-            _add_rows(x, block, partial)
+    partial = np.empty((blocks, columns), np.float32)
+    for block in prange(blocks):
+        _add_rows(x, np.int64(block), partial)
     for j in range(columns):
         total = 0.0
         for block in range(blocks):
@@ -53,6 +56,7 @@ def _sum_of_rows(x, sums):
 
 @inner
 def _add_rows(x, block, partial):
+    partial[block] = 0
     for i in range(block * SUMMED, min(len(x), (block + 1) * SUMMED)):
         for j in range(x.shape[1]):
             partial[block, j] += x[i, j]
@@ -61,7 +65,7 @@ def _add_rows(x, block, partial):
 def sum_of_rows(x):
     """The sum of each column of a matrix: of blocks of rows in float32, of these in float64."""
     sums = empty(x.shape[1:])
-    call(_sum_of_rows, _by_rows(x), sums)
+    call(_sum_of_few_rows if len(x) <= SUMMED else _sum_of_rows, _by_rows(x), sums)
     return sums
 
 
@@ -85,3 +89,17 @@ def linear(x, weight, bias=None):
         return sum_of_rows(_by_rows(gy))
 
     return y, (gx, gweight, gbias)
+
+
+def _multiply_and_more(a, a_transposed, b, b_transposed, add, bias, rectify, which, alpha, *rest):
+    """A product and, of its entries, what :mod:`elementwise` computes: ReLU in the same pass, others in place."""
+    *other, y = rest  # there is another input of a sum or a product
+    rectify = which == elementwise.RELU
+    columns = len(b) if b_transposed else b.shape[1]
+    multiply(a, a_transposed, b, b_transposed, y.reshape(-1, columns), add, bias, rectify)
+    if not rectify:
+        elementwise._loop(y)(which, alpha, y, *(other or [y]), y)
+
+
+for _loop in (elementwise._block, elementwise._blocks):
+    FUSED[multiply, _loop] = _multiply_and_more

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import inspect
 import logging
 import os
 import pickle
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -24,9 +25,12 @@ from types import FunctionType
 from typing import Any
 
 import numba
-from numba.core import compiler, serialize
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils, compiler, serialize
 from numba.core.caching import NullCache
 from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 from numba.misc.appdirs import user_cache_dir
 from numba.np import linalg
 from numba.np.ufunc import parallel
@@ -77,6 +81,43 @@ def inner(function: Any = None, /, **options: Any) -> Any:
     if function is None:
         return functools.partial(inner, **options)
     return numba.njit(**FLAGS | options, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+_externals: dict[str, Any] = {}  # they live as long as the process: others know their addresses
+
+
+def external(function: Callable) -> Any:
+    """A function of whole numbers, addresses for example, that is compiled once, and called by its name in all others.
+
+    Numba makes what a function calls a part of it, through all levels. For large parts that takes most of the time of
+    compiling. The arguments are given as one tuple; there is no result.
+
+    >>> @external
+    ... def nothing(address, count):
+    ...     pass
+    >>> @jit
+    ... def much_ado(count):
+    ...     nothing((0, count))
+    """
+    integers = (types.int64,) * len(inspect.signature(function).parameters)
+    dispatcher = jit(function)
+    dispatcher.compile(integers)
+    compiled = dispatcher.overloads[integers]
+    name = f"{function.__module__}.{function.__name__}"
+    _externals[name] = compiled
+    binding.add_symbol(name, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))
+
+    @intrinsic
+    def call(typing_context, arguments):
+        def generate(context, builder, signature, given):
+            of_type = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(integers))
+            found = cgutils.get_or_insert_function(builder.module, of_type, name)
+            builder.call(found, cgutils.unpack_tuple(builder, given[0]))
+            return context.get_dummy_value()
+
+        return types.void(types.UniTuple(types.int64, len(integers))), generate
+
+    return call
 
 
 # ------------------------------------------------------------------------------------------------------------- cache

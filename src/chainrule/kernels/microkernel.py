@@ -148,17 +148,6 @@ def _multiply_tile(module, rows, vectors):
 
 
 @intrinsic
-def stand_alone(typing_context):
-    """Keeps the compiler from copying the function that calls this into each of its callers: it compiles faster."""
-
-    def generate(context, builder, signature, args):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
 def address(typing_context, array):
     """Where an array's memory begins."""
 

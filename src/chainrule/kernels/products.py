@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numpy.lib.stride_tricks import as_strided
 
-from chainrule.kernels.machine import get_num_threads, inner, jit
+from chainrule.kernels.machine import external, get_num_threads, inner, jit
 from chainrule.kernels.microkernel import (
     LANES,
     TILES,
@@ -19,7 +19,6 @@ from chainrule.kernels.microkernel import (
     copy_vector,
     multiply_rows,
     prefetch,
-    stand_alone,
     transpose_square,
 )
 
@@ -33,7 +32,6 @@ SERIAL = 1 << 17  # so few multiplications are done before a second thread has b
 @inner
 def pack(b, first, depth, left, width, strip):
     """Copy ``b[first : first + depth, left : left + width]`` to rows of whole vectors, filled up with zeros."""
-    stand_alone()
     room = -(-width // LANES) * LANES
     b_k, b_j = b.strides
     source = address(b) + first * b_k + left * b_j
@@ -62,7 +60,6 @@ def pack(b, first, depth, left, width, strip):
 @inner
 def pack_columns(a, top, rows, first, depth, packed):
     """Copy ``a[top : top + rows, first : first + depth]``, stored by columns, tile after tile, each by columns."""
-    stand_alone()
     at, a_k = 0, a.strides[1]
     while rows:
         size = TILES[0]
@@ -86,7 +83,6 @@ def pack_columns(a, top, rows, first, depth, packed):
 @inner
 def pack_rows(a, top, rows, first, depth, packed):
     """Copy ``a[top : top + rows, first : first + depth]``, stored by rows, to rows of ``ROW`` entries."""
-    stand_alone()
     whole = depth // LANES * LANES
     for i in range(rows):
         source = address(a) + (top + i) * a.strides[0] + 4 * first
@@ -99,7 +95,6 @@ def pack_rows(a, top, rows, first, depth, packed):
 @inner
 def prefetch_rows(place, step, rows):
     """Fetch ``DEPTH`` entries of each row: they are packed next, and are too far apart for the processor to foresee."""
-    stand_alone()
     for i in range(rows):
         for k in range(0, 4 * DEPTH, LINE):
             prefetch(place + i * step + k)
@@ -113,10 +108,9 @@ def aligned(floats):
     return room[start : start + floats]
 
 
-@inner
+@external
 def multiply_strip(vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):
     """See :func:`multiply_rows`."""
-    stand_alone()
     if vectors == 1:
         multiply_rows(1, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add)
     else:
@@ -126,7 +120,6 @@ def multiply_strip(vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):
 @inner
 def finish(c, top, bottom, left, right, bias, rectify):
     """Add the bias and take the positive part, where they are asked for."""
-    stand_alone()
     for i in range(top, bottom):
         if len(bias) and rectify:
             for j in range(left, right):
@@ -142,7 +135,6 @@ def finish(c, top, bottom, left, right, bias, rectify):
 @inner
 def multiply_part(a, b, c, top, bottom, left, right, add):
     """The rows from ``top`` to ``bottom`` and the columns from ``left`` to ``right`` of the product."""
-    stand_alone()
     depth, rows = a.shape[1], bottom - top
     a_row, a_k, b_k, c_row = a.strides[0] // 4, a.strides[1] // 4, b.strides[0] // 4, c.strides[0] // 4
     strip = aligned(DEPTH * WIDTH)
@@ -168,14 +160,14 @@ def multiply_part(a, b, c, top, bottom, left, right, add):
             c_at = address(c) + 4 * (top * c_row + j)
             if straight and width == WIDTH:
                 b_at = address(b) + 4 * (first * b_k + j)
-                multiply_strip(VECTORS, rows, a_at, a_row, a_k, b_at, b_k, c_at, c_row, part, adds)
+                multiply_strip((VECTORS, rows, a_at, a_row, a_k, b_at, b_k, c_at, c_row, part, adds))
                 continue
             vectors = pack(b, first, part, j, width, strip)
             room = vectors * LANES
             if width == room:
-                multiply_strip(vectors, rows, a_at, a_row, a_k, address(strip), room, c_at, c_row, part, adds)
+                multiply_strip((vectors, rows, a_at, a_row, a_k, address(strip), room, c_at, c_row, part, adds))
             else:
-                multiply_strip(vectors, rows, a_at, a_row, a_k, address(strip), room, address(edge), WIDTH, part, 0)
+                multiply_strip((vectors, rows, a_at, a_row, a_k, address(strip), room, address(edge), WIDTH, part, 0))
                 for i in range(rows):
                     for jj in range(width):
                         c[top + i, j + jj] = edge[i * WIDTH + jj] + (c[top + i, j + jj] if adds else np.float32(0))

@@ -30,7 +30,7 @@ PLANS = 8  # so many shapes of inputs are kept at a time: each has memory of its
 LINE = 64  # bytes; arrays begin where a line of the cache does
 
 FUSED: dict[tuple[Callable, Callable], Callable] = {}
-"""Two compiled functions called one right after the other -> one that does both. It is called with the arguments of
+"""Two compiled functions called one after the other -> one that does both. It is called with the arguments of
 both, less the arrays that nothing but these two functions use."""
 
 
@@ -283,20 +283,30 @@ def difference(first: Recording, second: Recording) -> str | None:
 
 
 def fused(calls: Sequence[tuple[Callable, list]], kept: set[int]) -> list[tuple[Callable, list]]:
-    """Neighbours that :data:`FUSED` knows as one function, where nothing else uses what is between them."""
-    users = Counter(m for _, args in calls for m in {a.memory for a in args if isinstance(a, View)})
+    """Pairs of calls that :data:`FUSED` knows as one function, where nothing else uses what is between them.
+
+    The second one is moved to the first, past calls with which it has no memory in common.
+    """
+    users = Counter(m for _, args in calls for m in _memories(args))
     done: list[tuple[Callable, list]] = []
     for function, args in calls:
-        if done and (done[-1][0], function) in FUSED:
-            before, earlier = done[-1]
-            both = {a.memory for a in earlier if isinstance(a, View)} & {a.memory for a in args if isinstance(a, View)}
-            between = {m for m in both - kept if users[m] == 2}
+        place = len(done) - 1
+        while place >= 0 and not _memories(done[place][1]) & _memories(args):
+            place -= 1
+        if place >= 0 and (done[place][0], function) in FUSED:
+            before, earlier = done[place]
+            both = (_memories(earlier) & _memories(args)) - kept
+            between = {m for m in both if users[m] == 2}
             if between:
                 rest = [a for a in (*earlier, *args) if not (isinstance(a, View) and a.memory in between)]
-                done[-1] = FUSED[before, function], rest
+                done[place] = FUSED[before, function], rest
                 continue
         done.append((function, list(args)))
     return done
+
+
+def _memories(args: Sequence[Any]) -> set[int]:
+    return {a.memory for a in args if isinstance(a, View)}
 
 
 def _let_go(calls: Sequence[tuple[Callable, list]]) -> None:

@@ -20,8 +20,8 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-from chainrule.kernels.machine import get_num_threads, inner, jit
-from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, stand_alone, transpose_square
+from chainrule.kernels.machine import external, get_num_threads, inner, jit
+from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, transpose_square
 from chainrule.kernels.products import aligned, multiply_part, multiply_strip, share, strided
 
 BLOCK = 1 << 18  # float32 entries, 1 MB: what one thread transforms at a time, to find it in its second cache
@@ -52,25 +52,26 @@ AT = {
     2: [[1, 1, 1, 0], [0, 1, -1, -1]],
     4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
 }
+INPUT, KERNEL, OUTPUT, OUTPUT_BACK, KERNEL_BACK = range(5)
 MATRICES = {
-    **{("input", size): np.array(matrix) for size, matrix in BT.items()},
-    **{("kernel", size): np.array(matrix) for size, matrix in G.items()},
-    **{("output", size): np.array(matrix) for size, matrix in AT.items()},
-    **{("output back", size): np.array(matrix).T for size, matrix in AT.items()},
-    **{("kernel back", size): np.array(matrix).T for size, matrix in G.items()},
+    **{(INPUT, size): np.array(matrix) for size, matrix in BT.items()},
+    **{(KERNEL, size): np.array(matrix) for size, matrix in G.items()},
+    **{(OUTPUT, size): np.array(matrix) for size, matrix in AT.items()},
+    **{(OUTPUT_BACK, size): np.array(matrix).T for size, matrix in AT.items()},
+    **{(KERNEL_BACK, size): np.array(matrix).T for size, matrix in G.items()},
 }
 
 
 @intrinsic(prefer_literal=True)
-def transform(typing_context, which, size, source, row, column, target, to_row, to_column, plus):
+def transform_vectors(typing_context, which, size, source, row, column, target, to_row, to_column, plus):
     """``L s L^T`` for a square ``s`` of vectors, and one of the matrices above, ``which`` and ``size`` being constants.
 
     ``source`` and ``target`` are addresses, ``row`` and ``column`` the entries from one row or column to the next.
-    The vector at address ``plus`` is added to all results, unless ``plus`` is 0, a constant.
+    For outputs, the vector at address ``plus`` is added to all results.
     """
     matrix = MATRICES[which.literal_value, size.literal_value]
     vector = ir.VectorType(FLOAT, LANES)
-    adds = not (isinstance(plus, types.IntegerLiteral) and plus.literal_value == 0)
+    adds = which.literal_value == OUTPUT
 
     def generate(context, builder, signature, args):
         source, row, column, target, to_row, to_column, plus = args[2:]
@@ -111,13 +112,43 @@ def transform(typing_context, which, size, source, row, column, target, to_row, 
                 builder.store(result, at(target, i, to_row, j, to_column)).align = 4
         return context.get_dummy_value()
 
-    return types.void(which, size, *[types.int64] * 6, plus if not adds else types.int64), generate
+    return types.void(which, size, *[types.int64] * 7), generate
+
+
+@external
+def transform(which, size, source, row, column, target, to_row, to_column, plus, channels, step):
+    """:func:`transform_vectors` for so many channels; ``step`` entries in the target from one vector to the next."""
+    for k in range(channels // LANES):
+        at, to, more = source + 4 * LANES * k, target + 4 * step * k, plus + 4 * LANES * k
+        if which == INPUT:
+            if size == 4:
+                transform_vectors(INPUT, 4, at, row, column, to, to_row, to_column, more)
+            else:
+                transform_vectors(INPUT, 2, at, row, column, to, to_row, to_column, more)
+        elif which == KERNEL:
+            if size == 4:
+                transform_vectors(KERNEL, 4, at, row, column, to, to_row, to_column, more)
+            else:
+                transform_vectors(KERNEL, 2, at, row, column, to, to_row, to_column, more)
+        elif which == OUTPUT:
+            if size == 4:
+                transform_vectors(OUTPUT, 4, at, row, column, to, to_row, to_column, more)
+            else:
+                transform_vectors(OUTPUT, 2, at, row, column, to, to_row, to_column, more)
+        elif which == OUTPUT_BACK:
+            if size == 4:
+                transform_vectors(OUTPUT_BACK, 4, at, row, column, to, to_row, to_column, more)
+            else:
+                transform_vectors(OUTPUT_BACK, 2, at, row, column, to, to_row, to_column, more)
+        elif size == 4:
+            transform_vectors(KERNEL_BACK, 4, at, row, column, to, to_row, to_column, more)
+        else:
+            transform_vectors(KERNEL_BACK, 2, at, row, column, to, to_row, to_column, more)
 
 
 @inner
 def pad(image, padding, padded):
     """Copy an image ``(h, w, c)`` into the middle of a larger one."""
-    stand_alone()
     h, w, c = image.shape
     for i in range(h):
         for j in range(w):
@@ -126,110 +157,65 @@ def pad(image, padding, padded):
 
 
 @inner
-def transform_input(size, padded, tiles_down, tiles_across, V, tile):
-    """``B^T d B`` of every tile of an image, to ``V[:, tile:]``."""
-    stand_alone()
+def transform_tiles(which, size, padded, tiles_down, tiles_across, V, tile):
+    """``B^T d B`` or ``A gY A^T`` of every tile of an image, to ``V[:, tile:]``."""
     c = padded.shape[2]
     row, to_column = padded.strides[0] // 4, V.strides[0] // 4
+    to_row = (size + 2) * to_column
     for down in range(tiles_down):
         for across in range(tiles_across):
-            for k in range(0, c, LANES):
-                source = address(padded) + 4 * (size * (down * row + across * c) + k)
-                target = address(V) + 4 * (tile * c + k)
-                if size == 4:
-                    transform("input", 4, source, row, c, target, 6 * to_column, to_column, 0)
-                else:
-                    transform("input", 2, source, row, c, target, 4 * to_column, to_column, 0)
+            source = address(padded) + 4 * size * (down * row + across * c)
+            target = address(V) + 4 * tile * c
+            transform((which, size, source, row, c, target, to_row, to_column, 0, c, LANES))
             tile += 1
 
 
 @inner
-def transform_output_back(size, padded, tiles_down, tiles_across, Z, tile):
-    """``A gY A^T`` of every tile of an image, to ``Z[:, tile:]``."""
-    stand_alone()
-    c = padded.shape[2]
-    row, to_column = padded.strides[0] // 4, Z.strides[0] // 4
-    for down in range(tiles_down):
-        for across in range(tiles_across):
-            for k in range(0, c, LANES):
-                source = address(padded) + 4 * (size * (down * row + across * c) + k)
-                target = address(Z) + 4 * (tile * c + k)
-                if size == 4:
-                    transform("output back", 4, source, row, c, target, 6 * to_column, to_column, 0)
-                else:
-                    transform("output back", 2, source, row, c, target, 4 * to_column, to_column, 0)
-            tile += 1
-
-
-@inner
-def transform_output(size, M, tile, left, vectors, bias, rectify, edge, image, tiles_down, tiles_across):
-    """``A^T M A`` of every tile, plus the bias, to the channels from ``left`` on of an image."""
-    stand_alone()
+def transform_output(size, M, tile, left, room, bias, rectify, edge, image, tiles_down, tiles_across):
+    """``A^T M A`` of every tile, plus the bias, to ``room`` channels of an image, from ``left`` on."""
     h, w, m = image.shape
-    room = vectors * LANES
     column = M.shape[1] * room
     row = (size + 2) * column
     for down in range(tiles_down):
         for across in range(tiles_across):
-            whole = (down + 1) * size <= h and (across + 1) * size <= w
-            for j in range(0, room, LANES):
-                source = address(M) + 4 * (tile * room + j)
-                target, to_row, to_column = address(edge), size * LANES, LANES
-                if whole:
-                    target = address(image) + 4 * (((down * w + across) * size) * m + left + j)
-                    to_row, to_column = w * m, m
-                plus = address(bias) + 4 * (left + j)
-                if size == 4:
-                    transform("output", 4, source, row, column, target, to_row, to_column, plus)
-                else:
-                    transform("output", 2, source, row, column, target, to_row, to_column, plus)
-                if not whole:
-                    for p in range(min(size, h - down * size)):
-                        for q in range(min(size, w - across * size)):
-                            for lane in range(LANES):
-                                entry = edge[(p * size + q) * LANES + lane]
-                                image[down * size + p, across * size + q, left + j + lane] = entry
-                if rectify:
-                    for p in range(down * size, min((down + 1) * size, h)):
-                        for q in range(across * size, min((across + 1) * size, w)):
-                            for k in range(left + j, left + j + LANES):
-                                image[p, q, k] = max(image[p, q, k], np.float32(0))
+            source, plus = address(M) + 4 * tile * room, address(bias) + 4 * left
+            if (down + 1) * size <= h and (across + 1) * size <= w:
+                target = address(image) + 4 * ((down * w + across) * size * m + left)
+                transform((OUTPUT, size, source, row, column, target, w * m, m, plus, room, LANES))
+            else:
+                transform((OUTPUT, size, source, row, column, address(edge), size * room, room, plus, room, LANES))
+                for p in range(min(size, h - down * size)):
+                    for q in range(min(size, w - across * size)):
+                        for k in range(room):
+                            image[down * size + p, across * size + q, left + k] = edge[(p * size + q) * room + k]
+            if rectify:
+                for p in range(down * size, min((down + 1) * size, h)):
+                    for q in range(across * size, min((across + 1) * size, w)):
+                        for k in range(left, left + room):
+                            image[p, q, k] = max(image[p, q, k], np.float32(0))
             tile += 1
 
 
 @inner
-def transform_kernels(size, weight, turned, left, vectors, U, squares):
+def transform_kernels(size, weight, turned, left, room, U, squares):
     """``G g G^T`` of the kernels of a strip of output channels, packed for :func:`multiply_rows`.
 
     ``weight`` is ``(m, 3, 3, c)``. Turned around, it maps its m channels to its c channels.
     """
-    stand_alone()
     m, c = weight.shape[0], weight.shape[3]
-    room = vectors * LANES
-    row, column = (-3 * c, -c) if turned else (3 * c, c)
-    first = 8 * c if turned else 0
-    depth = m if turned else c
-    step = depth * room  # from one entry of the tile to the next
-    for j in range(0, room, LANES):
-        if turned:
-            for k in range(m):
-                source = address(weight) + 4 * (k * 9 * c + first + left + j)
-                target = address(U) + 4 * (k * room + j)
-                if size == 4:
-                    transform("kernel", 4, source, row, column, target, 6 * step, step, 0)
-                else:
-                    transform("kernel", 2, source, row, column, target, 4 * step, step, 0)
-        else:
-            square = LANES * LANES
-            of_entry = c // LANES * square
+    if turned:
+        step = m * room  # from one entry of the tile to the next
+        for k in range(m):
+            source, target = address(weight) + 4 * (k * 9 * c + 8 * c + left), address(U) + 4 * k * room
+            transform((KERNEL, size, source, -3 * c, -c, target, (size + 2) * step, step, 0, room, LANES))
+    else:
+        step, square = c * room, LANES * LANES
+        of_entry = c // LANES * square
+        for j in range(0, room, LANES):
             for i in range(LANES):
-                for k in range(0, c, LANES):
-                    source = address(weight) + 4 * ((left + j + i) * 9 * c + k)
-                    target = address(squares) + 4 * (k // LANES * square + i * LANES)
-                    if size == 4:
-                        transform("kernel", 4, source, row, column, target, 6 * of_entry, of_entry, 0)
-                    else:
-                        transform("kernel", 2, source, row, column, target, 4 * of_entry, of_entry, 0)
+                source, target = address(weight) + 4 * (left + j + i) * 9 * c, address(squares) + 4 * i * LANES
+                to_row = (size + 2) * of_entry
+                transform((KERNEL, size, source, 3 * c, c, target, to_row, of_entry, 0, c, square))
             for entry in range((size + 2) ** 2):
                 for k in range(0, c, LANES):
                     source = address(squares) + 4 * (entry * of_entry + k // LANES * square)
@@ -239,13 +225,12 @@ def transform_kernels(size, weight, turned, left, vectors, U, squares):
 @inner
 def multiply_entries(V, U, M, tiles, room):
     """``M[e] = V[e] U[e]`` over so many tiles, for a strip of ``room`` output channels."""
-    stand_alone()
     entries, _, c = V.shape
     for entry in range(entries):
         of_V = address(V) + 4 * entry * V.shape[1] * c
         of_M = address(M) + 4 * entry * M.shape[1] * room
         of_U = address(U) + 4 * entry * c * room
-        multiply_strip(room // LANES, tiles, of_V, c, 1, of_U, room, of_M, room, c, 0)
+        multiply_strip((room // LANES, tiles, of_V, c, 1, of_U, room, of_M, room, c, 0))
 
 
 @inner
@@ -254,7 +239,7 @@ def transform_images(size, x, padding, first, last, down, across, V):
     padded = np.zeros((down * size + 2, across * size + 2, x.shape[3]), np.float32)
     for image in range(first, last):
         pad(x[image], padding, padded)
-        transform_input(size, padded, down, across, V, (image - first) * down * across)
+        transform_tiles(INPUT, size, padded, down, across, V, (image - first) * down * across)
 
 
 @inner
@@ -263,7 +248,7 @@ def transform_gradients(size, gy, first, last, down, across, Z):
     padded = np.zeros((down * size, across * size, gy.shape[3]), np.float32)
     for image in range(first, last):
         pad(gy[image], 0, padded)
-        transform_output_back(size, padded, down, across, Z, (image - first) * down * across)
+        transform_tiles(OUTPUT_BACK, size, padded, down, across, Z, (image - first) * down * across)
 
 
 @inner
@@ -273,7 +258,7 @@ def transform_all_kernels(size, weight, turned, entries, t, threads, U):
     squares = aligned(entries * LANES * c)
     for left, room in strips(m, t, threads):
         of_strip = U[left * entries * c : (left + room) * entries * c]
-        transform_kernels(size, weight, turned, left, room // LANES, of_strip, squares)
+        transform_kernels(size, weight, turned, left, room, of_strip, squares)
 
 
 @inner
@@ -292,13 +277,13 @@ def convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t
     entries, tiles, c = V.shape
     U = aligned(entries * c * WIDTH)
     M = aligned(entries * tiles * WIDTH).reshape(entries, tiles, WIDTH)
-    squares, edge = aligned(entries * LANES * c), aligned(size * size * LANES)
+    squares, edge = aligned(entries * LANES * c), aligned(size * size * WIDTH)
     for left, room in strips(y.shape[3], t, threads):
-        transform_kernels(size, weight, turned, left, room // LANES, U, squares)
+        transform_kernels(size, weight, turned, left, room, U, squares)
         multiply_entries(V, U, M, tiles, room)
         for image in range(len(y)):
             tile = image * down * across
-            transform_output(size, M, tile, left, room // LANES, bias, rectify, edge, y[image], down, across)
+            transform_output(size, M, tile, left, room, bias, rectify, edge, y[image], down, across)
 
 
 @inner
@@ -310,7 +295,7 @@ def convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, thre
     together = max(1, min(last - first, BLOCK // (entries * tiles * c)))  # images
     V = aligned(entries * together * tiles * c).reshape(entries, together * tiles, c)
     M = aligned(entries * together * tiles * WIDTH).reshape(entries, together * tiles, WIDTH)
-    edge = aligned(size * size * LANES)
+    edge = aligned(size * size * WIDTH)
     for begin in range(first, last, together):
         end = min(last, begin + together)
         transform_images(size, x, padding, begin, end, down, across, V)
@@ -318,7 +303,7 @@ def convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, thre
             multiply_entries(V, U[left * entries * c :], M, (end - begin) * tiles, room)
             for image in range(begin, end):
                 tile = (image - begin) * tiles
-                transform_output(size, M, tile, left, room // LANES, bias, rectify, edge, y[image], down, across)
+                transform_output(size, M, tile, left, room, bias, rectify, edge, y[image], down, across)
 
 
 @jit(parallel=True)
@@ -429,7 +414,6 @@ def kernel_gradient(x, gy, padding, size, gweight):
 @inner
 def multiply_transposed_entries(Z, V, gU, add):
     """``gU[e] = Z[e]^T V[e]``, or that added, for every entry of the tile."""
-    stand_alone()
     entries, m, c = gU.shape
     for entry in range(entries):
         a, b = strided(Z[entry], True), strided(V[entry], False)
@@ -439,16 +423,11 @@ def multiply_transposed_entries(Z, V, gU, add):
 @inner
 def transform_kernels_back(size, gU, m, gweight):
     """``G^T gU G`` of the kernels of m output channels."""
-    stand_alone()
     c = gU.shape[2]
     column = gU.strides[0] // 4
     for i in range(m):
-        for k in range(0, c, LANES):
-            source, target = address(gU) + 4 * (i * c + k), address(gweight) + 4 * (i * 9 * c + k)
-            if size == 4:
-                transform("kernel back", 4, source, 6 * column, column, target, 3 * c, c, 0)
-            else:
-                transform("kernel back", 2, source, 4 * column, column, target, 3 * c, c, 0)
+        source, target = address(gU) + 4 * i * c, address(gweight) + 4 * i * 9 * c
+        transform((KERNEL_BACK, size, source, (size + 2) * column, column, target, 3 * c, c, 0, c, LANES))
 
 
 def tile_size(x_shape, weight_shape, stride, padding, out):
