@@ -4,6 +4,7 @@ reports:
   speed      the time of a step, training and inference, beside every peer (the default)
   start      from the start of the process to the first step, with warm and cold kernels
   growth     how the step time grows with batch, width and depth
+  kernels    every kernel on its op's samples: its error beside its time and its rule's
   products   which part of the uva-tuned step is matrix products, and how fast these are
   wall       wall time to 97.5 % on MNIST (CHAINRULE_DATA names the folder of the data)
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import growth, products, report, start, wall
+from bench import growth, kernels, products, report, start, wall
 from bench.engines import ENGINES, PEERS
 from bench.measure import Settings, measure
 from bench.picture import figure
@@ -28,7 +29,7 @@ from bench.works import INFER, TRAIN, WORKS, chosen
 from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
 
-REPORTS = ("speed", "start", "growth", "products", "wall")
+REPORTS = ("speed", "start", "growth", "kernels", "products", "wall")
 PICTURE = Path(__file__).parent / "results" / "speed.png"
 EXAMPLES = """examples:
   python -m bench --quick --work vu-2023,norm
@@ -87,9 +88,14 @@ def main(arguments=None):
         console = Console(width=120)
     settings = Settings(3, 0.1, given.threads) if given.quick else Settings(threads=given.threads)
     console.print(report.machine(given.threads), highlight=False, soft_wrap=True)
-    rows = {"speed": _speed, "start": _start, "growth": _growth, "products": _products, "wall": _wall}[given.report](
-        console, given, settings
-    )
+    rows = {
+        "speed": _speed,
+        "start": _start,
+        "growth": _growth,
+        "kernels": _kernels,
+        "products": _products,
+        "wall": _wall,
+    }[given.report](console, given, settings)
     if given.json:
         _save(given.json, json.dumps(rows, indent=1).encode())
 
@@ -133,6 +139,13 @@ def _growth(console, given, settings):
     for _, tell in _with_progress(console, ["growth"]):
         rows = growth.measured(settings, tell)
     console.print(growth.table(rows))
+    return rows
+
+
+def _kernels(console, given, settings):
+    for _, tell in _with_progress(console, ["kernels"]):
+        rows = kernels.measured(settings, tell)
+    console.print(kernels.table(rows))
     return rows
 
 

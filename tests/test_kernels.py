@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from chainrule import OPS, Tensor, using
-from chainrule.check import draw
+from chainrule import OPS, Tensor, sample, using
+from chainrule.check import diagnose, draw
 
 EPS = np.finfo(np.float32).eps
 
 with using("cpu"):  # which registers the kernels
     CASES = [
-        pytest.param(op, sample, id=f"{op.name}-{i}")
+        pytest.param(op, of_op, id=f"{op.name}-{i}")
         for op in OPS.values()
         if "cpu" in op.kernels
-        for i, sample in enumerate(op.samples)
+        for i, of_op in enumerate(op.samples)
     ]
 
 each_case = pytest.mark.parametrize(("op", "sample"), CASES)
@@ -132,3 +132,46 @@ def test_float64_goes_to_the_rule(op, sample):
         y = op.run(case.doubles, case.params)[0]
     assert np.array_equal(y, case.y, equal_nan=True)
     assert np.asarray(y).dtype == np.asarray(case.y).dtype
+
+
+def as_pair(op, params, spoil=1.0):
+    """A kernel as the gradient checker takes a backward pass; it sees float64, with float32's rounding."""
+
+    def forward(inputs):
+        with using("cpu"):
+            y, pullbacks = op.run([x.astype(np.float32) if x.dtype == np.float64 else x for x in inputs], params)
+        return np.asarray(y, np.float64), (inputs, pullbacks)
+
+    def backward(gy, cache):
+        inputs, pullbacks = cache
+        with using("cpu"):
+            return [
+                spoil * pullback(gy.astype(np.float32)).astype(np.float64)
+                if x.dtype == np.float64 and pullback is not None
+                else None
+                for x, pullback in zip(inputs, pullbacks, strict=False)
+            ]
+
+    return forward, backward
+
+
+NORM = sample("4 3, 3, 3, 3, 3", training=True)
+CHECKED = {op.values[0].name: (op.values[0], op.values[1]) for op in reversed(CASES)} | {
+    "batch_norm": (OPS["batch_norm"], NORM)
+}
+
+
+@pytest.mark.parametrize("name", sorted(CHECKED))
+def test_gradients_pass_the_checker_and_a_wrong_factor_does_not(name):
+    op, of_sample = CHECKED[name]
+    inputs = draw(op, of_sample, np.random.default_rng(0))
+    names = [f"input_{i}" for i in range(len(inputs))]
+    for spoil, status in ((1.0, "correct"), (1.01, "wrong")):
+        forward, backward = as_pair(op, of_sample.params, spoil)
+        of_names = {"forward": forward}
+        exec(f"def named({', '.join(names)}): return forward([{', '.join(names)}])", of_names)
+        with using("cpu"):
+            _, pullbacks = op.run(inputs, of_sample.params)
+        wrt = [n for n, x, p in zip(names, inputs, pullbacks, strict=False) if x.dtype == np.float64 and p is not None]
+        report = diagnose((of_names["named"], backward), dict(zip(names, inputs, strict=True)), wrt=wrt)
+        assert report.status == status, str(report)

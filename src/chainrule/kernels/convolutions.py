@@ -29,21 +29,24 @@ def copy_windows(x, kernel, stride, padding, columns):
     n, h, w, c = x.shape
     k, l = kernel
     down, across = columns.shape[1:3]
+    source, target = x.reshape(-1), columns.reshape(-1)
     for row in prange(n * down):
         image, top = row // down, row % down * stride[0] - padding[0]
+        to = row * across * k * l * c
         for q in range(across):
             left = q * stride[1] - padding[1]
-            begin, end = max(0, -left), min(l, w - left)
-            for i in range(k):
-                window = columns[image, row % down, q, i * l * c : (i + 1) * l * c]
-                if 0 <= top + i < h and begin < end:
-                    window[: begin * c] = 0
+            begin, end = max(0, -left) * c, min(l, w - left) * c  # of a row of the window: what lies in the image
+            for i in range(top, top + k):
+                at = ((image * h + i) * w + left) * c
+                inside = 0 <= i < h and begin < end
+                for j in range(begin if inside else l * c):
+                    target[to + j] = 0
+                if inside:
                     for j in range(begin, end):
-                        for channel in range(c):
-                            window[j * c + channel] = x[image, top + i, left + j, channel]
-                    window[end * c :] = 0
-                else:
-                    window[:] = 0
+                        target[to + j] = source[at + j]
+                    for j in range(end, l * c):
+                        target[to + j] = 0
+                to += l * c
 
 
 @jit(parallel=True)

@@ -83,7 +83,8 @@ def inner(function: Any = None, /, **options: Any) -> Any:
     return numba.njit(**FLAGS | options, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
-_externals: dict[str, Any] = {}  # they live as long as the process: others know their addresses
+_waiting: dict[str, Callable[[], None]] = {}  # functions that are called by name -> what makes the name known
+_externals: dict[str, Any] = {}  # those that are known; they live as long as the process, which has their addresses
 
 
 def external(function: Callable) -> Any:
@@ -100,15 +101,20 @@ def external(function: Callable) -> Any:
     ...     nothing((0, count))
     """
     integers = (types.int64,) * len(inspect.signature(function).parameters)
-    dispatcher = jit(function)
-    dispatcher.compile(integers)
-    compiled = dispatcher.overloads[integers]
     name = f"{function.__module__}.{function.__name__}"
-    _externals[name] = compiled
-    binding.add_symbol(name, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))
+
+    def make_known() -> None:
+        dispatcher = jit(function)
+        dispatcher.compile(integers)
+        made = _externals[name] = dispatcher.overloads[integers]
+        binding.add_symbol(name, made.library.get_pointer_to_function(made.fndesc.llvm_cfunc_wrapper_name))
+
+    _waiting[name] = make_known
 
     @intrinsic
     def call(typing_context, arguments):
+        make_externals_known()
+
         def generate(context, builder, signature, given):
             of_type = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(integers))
             found = cgutils.get_or_insert_function(builder.module, of_type, name)
@@ -118,6 +124,12 @@ def external(function: Callable) -> Any:
         return types.void(types.UniTuple(types.int64, len(integers))), generate
 
     return call
+
+
+def make_externals_known() -> None:
+    """Before code that calls them is loaded."""
+    while _waiting:
+        _waiting.popitem()[1]()
 
 
 # ------------------------------------------------------------------------------------------------------------- cache
@@ -203,6 +215,8 @@ class KernelCache(NullCache):
         target_context.refresh()
         file = self._file(signature)
         if cache_problem() is None and (content := _read(file)) is not None:
+            if self._function.__module__.startswith(f"{__package__}."):
+                make_externals_known()
             return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
         _announce()
         return None

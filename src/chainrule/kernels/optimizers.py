@@ -207,7 +207,14 @@ def _address(x: np.ndarray) -> int:
 def _dense(x: np.ndarray) -> bool:
     """Is it float32 that a compiled loop can go through as one axis, without gaps?"""
     fits = x.dtype == np.float32 and x.dtype.isnative and x.flags.aligned
-    return fits and x.strides == np.empty_like(x).strides
+    steps = _layout(x)
+    last = sum((n - 1) * step for n, step in steps)
+    return fits and (x.size == 0 or (all(step > 0 for _, step in steps) and last + x.itemsize == x.nbytes))
+
+
+def _layout(x):
+    """Size and stride of each axis that has any: the strides of the others say nothing."""
+    return [(n, step) for n, step in zip(x.shape, x.strides, strict=True) if n > 1]
 
 
 def _nothing() -> None:
@@ -226,7 +233,7 @@ class Table:
         self.arrays = _arrays(optimizer, names)
         self.values = [p.value for p in optimizer.params]
         self.seen: list[Any] = [_nothing] * len(self.values)  # weak references: no gradient is kept alive here
-        self.layouts = [value.strides for value in self.values]
+        self.layouts = [_layout(value) for value in self.values]
         self.copies: dict[int, np.ndarray] = {}  # of the gradients whose memory is in another order
         self.usable = self._fits(optimizer)
         if self.usable:
@@ -241,7 +248,7 @@ class Table:
         spans = sorted((_address(v), _address(v) + v.nbytes) for v in self.values if v.size)
         return (
             all(_dense(v) and v.flags.writeable for v in self.values)
-            and all(_dense(b) and b.strides == v.strides and b.shape == v.shape for v, b in buffers)
+            and all(_dense(b) and _layout(b) == _layout(v) and b.shape == v.shape for v, b in buffers)
             and all(state["step"].dtype == np.int64 for state in optimizer.state)
             and all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))  # no shared memory
         )
@@ -277,7 +284,7 @@ class Table:
         value = self.values[i]
         if not isinstance(g, np.ndarray) or g.dtype != np.float32 or g.shape != value.shape:
             return False
-        if g.strides == self.layouts[i] and g.flags.aligned:
+        if _layout(g) == self.layouts[i] and g.flags.aligned:
             self.addresses[i, GRAD] = _address(g)
         else:
             self.copies[i] = np.empty_like(value)

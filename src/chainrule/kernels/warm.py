@@ -36,7 +36,7 @@ def _forward_and_backward(op: Op, draw: Draw) -> None:
     """Value and gradients of all samples in float32: small and large, images in both orders of memory they come in."""
     for sample in op.samples:
         small = [_single(x) for x in draw(op, sample, np.random.default_rng(0))]
-        for inputs in (small, _many(op, small)):
+        for inputs in (small, enlarged(op, small)):
             for values in (inputs, [_channels_last(x) for x in inputs]):
                 # an op that says nothing of its shapes may refuse the larger ones
                 with using(BACKEND), suppress(ValueError):
@@ -50,8 +50,8 @@ def _single(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) if x.dtype.kind == "f" else x
 
 
-def _many(op: Op, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The inputs with a batch so large that the kernels for several threads are taken."""
+def enlarged(op: Op, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """An op's inputs with a batch so large that the kernels for several threads are taken."""
     specs = op.signature.inputs * (len(inputs) if op.variadic else 1)
     axes = max(x.ndim for x in inputs)
     batched = [  # but not what is broadcast over the batch
