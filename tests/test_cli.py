@@ -407,8 +407,9 @@ main(["doctor", "--warm", *sys.argv[1:]])
 """
 
 
-def test_doctor_compiles_ahead_and_says_how_much(monkeypatch):
+def test_doctor_compiles_ahead_and_says_how_much(tmp_path, monkeypatch):
     """With one small kernel; the test of all is slow."""
+    monkeypatch.chdir(tmp_path)
 
     def warm(*arguments):
         return subprocess.run([sys.executable, "-c", WARM, *arguments], capture_output=True, text=True, check=False)
@@ -450,7 +451,8 @@ print(machine.compiled)
 
 
 @pytest.mark.slow
-def test_after_doctor_has_compiled_all_kernels_a_step_compiles_nothing(monkeypatch):
+def test_after_doctor_has_compiled_all_kernels_a_step_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHAINRULE_CACHE", str(Path("cache").absolute()))
     found = json.loads(subprocess.check_output([*COMMAND, "doctor", "--warm", "--json"], text=True))
     assert found["compiled"] == found["kept"] > 20

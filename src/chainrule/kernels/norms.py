@@ -15,10 +15,11 @@ import numpy as np
 from numba import prange
 
 from chainrule import ops
+from chainrule.engine import using
 from chainrule.kernels import elementwise
 from chainrule.kernels.machine import jit
 from chainrule.kernels.recording import plain
-from chainrule.kernels.registry import call, empty, kernel
+from chainrule.kernels.registry import BACKEND, call, empty, kernel
 from chainrule.kernels.replay import FUSED
 from chainrule.nn import norm
 
@@ -462,3 +463,9 @@ def rms_norm(x, weight=None, *, normalized_shape, eps=None):
     eps = float(np.finfo(np.float32).eps) if eps is None else eps
     y, (gx, gweight, _) = _normalise_features(x, weight, None, eps, False, np.atleast_1d(normalized_shape).tolist())
     return y, (gx, gweight)
+
+
+def warm():
+    """Compile what follows a batch: the running statistics."""
+    with using(BACKEND):
+        norm.BatchNorm1d(2)(np.zeros((4, 2), np.float32))

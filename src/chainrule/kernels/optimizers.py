@@ -19,7 +19,7 @@ from numba import carray, prange, types
 from numba.extending import intrinsic
 
 from chainrule import optim
-from chainrule.engine import _state
+from chainrule.engine import Parameter, _state, using
 from chainrule.kernels.elementwise import SERIAL
 from chainrule.kernels.machine import jit
 from chainrule.kernels.registry import BACKEND, flat
@@ -334,3 +334,13 @@ def step(optimizer: optim.Optimizer) -> bool:
 
 
 optim.FUSED.update(dict.fromkeys(RULES, step))
+
+
+def warm() -> None:
+    """Compile each rule, for one thread and for several."""
+    with using(BACKEND):
+        for rule in optim.FUSED:
+            for size in (1, 1 << 20):
+                weight = Parameter(np.zeros(size, np.float32))
+                weight.grad = np.zeros_like(weight.value)
+                rule([weight]).step()
