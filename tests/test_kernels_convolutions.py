@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d as by_torch
 
-from chainrule import ops, using
+from chainrule import compile, nn, no_grad, ops, using
 
 EPS = np.finfo(np.float32).eps
 
@@ -143,3 +143,34 @@ def test_what_is_not_covered_goes_to_the_rule():
         ops.conv2d(x, weight)
     with using("cpu"), pytest.raises(ValueError, match=r"the kernel .* is larger than the padded input"):
         ops.conv2d(x, np.ones((4, 4, 9, 9), np.float32))
+
+
+def test_padding_of_each_side_goes_to_the_rule():
+    x, weight = np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    params = {"padding": ((0, 1), (2, 0))}
+    with using("cpu"):
+        found = ops.conv2d(x, weight, **params)
+    assert np.array_equal(found, ops.conv2d(x, weight, **params))
+
+
+@pytest.mark.parametrize("layer", ["linear", "winograd", "windows"])
+def test_relu_in_the_same_pass_has_the_same_bits_for_nan_and_zeros(layer):
+    rng = np.random.default_rng(0)
+    if layer == "linear":
+        module, shape = nn.Linear(33, 50, rng=rng), (200, 33)
+    else:
+        channels = 16 if layer == "winograd" else 3
+        module, shape = nn.Conv2d(channels, 16, 3, padding=1, rng=rng), (4, channels, 9, 9)
+    x = rng.standard_normal(shape).astype(np.float32)
+    x[1] = 0
+    module.bias.value[::2] = -0.0
+    model = nn.Sequential(module, nn.ReLU())
+    step = compile(no_grad()(lambda x: model(x)))
+    spoilt = x.copy()
+    spoilt[0], spoilt[2] = np.nan, -np.inf
+    with using("cpu"):
+        for _ in range(4):
+            step(x)
+        found, expected = step(spoilt), model(spoilt)
+    assert np.isnan(found.value[0]).all()
+    assert found.value.tobytes() == expected.value.tobytes()

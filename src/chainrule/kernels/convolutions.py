@@ -107,8 +107,13 @@ def _matrix(images):
 
 def _usual(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     """Is it a convolution that these kernels do? What is wrong is left to the rule, which says so."""
-    numbers = not isinstance(padding, str) and not any(isinstance(p, (tuple, list)) for p in np.atleast_1d(padding))
-    if groups != 1 or not numbers or x.shape[1] != weight.shape[1] or not (x.size and weight.size):
+    pads = padding if isinstance(padding, (tuple, list)) else [padding]
+    if (
+        groups != 1
+        or not all(isinstance(p, int) for p in pads)
+        or x.shape[1] != weight.shape[1]
+        or not (x.size and weight.size)
+    ):
         return False
     return per_axis("dilation", dilation, 2) == (1, 1)
 

@@ -29,9 +29,9 @@ def _by_rows(x):
     return x.reshape(-1, x.shape[-1])
 
 
-def product(a, b, c, add=False, bias=NO_BIAS, rectify=False):
+def product(a, b, c, add=False, bias=NO_BIAS):
     """C = A B or C + A B; see :func:`chainrule.kernels.products.multiply`."""
-    call(multiply, *_stored(a), *_stored(b), c, add, bias, rectify)
+    call(multiply, *_stored(a), *_stored(b), c, add, bias, False)
     return c
 
 

@@ -118,18 +118,24 @@ def multiply_strip(vectors, rows, a, a_row, a_k, b, b_k, c, c_row, depth, add):
 
 
 @inner
+def positive(v):
+    """ReLU of a number, with the same bits as ``elementwise``: NaN stays NaN."""
+    return np.float32(0) if v < 0 else v
+
+
+@inner
 def finish(c, top, bottom, left, right, bias, rectify):
     """Add the bias and take the positive part, where they are asked for."""
     for i in range(top, bottom):
         if len(bias) and rectify:
             for j in range(left, right):
-                c[i, j] = max(c[i, j] + bias[j], np.float32(0))
+                c[i, j] = positive(c[i, j] + bias[j])
         elif len(bias):
             for j in range(left, right):
                 c[i, j] += bias[j]
         elif rectify:
             for j in range(left, right):
-                c[i, j] = max(c[i, j], np.float32(0))
+                c[i, j] = positive(c[i, j])
 
 
 @inner

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 from chainrule.kernels.machine import external, get_num_threads, inner, jit
 from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, transpose_square
-from chainrule.kernels.products import aligned, multiply_part, multiply_strip, share, strided
+from chainrule.kernels.products import aligned, multiply_part, multiply_strip, positive, share, strided
 
 BLOCK = 1 << 18  # float32 entries, 1 MB: what one thread transforms at a time, to find it in its second cache
 
@@ -192,7 +192,7 @@ def transform_output(size, M, tile, left, room, bias, rectify, edge, image, tile
                 for p in range(down * size, min((down + 1) * size, h)):
                     for q in range(across * size, min((across + 1) * size, w)):
                         for k in range(left, left + room):
-                            image[p, q, k] = max(image[p, q, k], np.float32(0))
+                            image[p, q, k] = positive(image[p, q, k])
             tile += 1
 
 
