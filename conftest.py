@@ -11,6 +11,14 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule import engine
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+    """A test that leaves kernels in use would change the bits of those after it."""
+    yield
+    assert engine._state.backend is None
 
 
 @pytest.fixture(autouse=True)

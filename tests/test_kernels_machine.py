@@ -109,6 +109,27 @@ print(json.dumps(found))
     assert run(code)[0] == [True, ["scaled", "scaled"], 0]
 
 
+@pytest.mark.slow
+def test_what_was_compiled_and_what_was_loaded_give_the_same_bits(run):
+    code = """
+import hashlib
+from chainrule import Tensor, ops, using
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+x = rng.normal(0, 3, (51, 37)).astype(np.float32)
+with using("cpu"):
+    for op, *inputs in (
+        (ops.cross_entropy, rng.integers(0, 37, 51)), (ops.log_softmax,), (ops.gelu,),
+        (ops.linear, rng.normal(0, 1, (20, 37)).astype(np.float32)),
+    ):
+        y, pullbacks = op.run([x, *inputs], {})
+        digest.update(np.asarray(y).tobytes() + pullbacks[0](np.ones_like(y)).tobytes())
+print(json.dumps([digest.hexdigest(), len(machine.compiled)]))
+"""
+    (cold, many), (warm, none) = run(code)[0], run(code)[0]
+    assert many > none == 0
+    assert cold == warm
+
+
 DAMAGE = """
 from pathlib import Path
 

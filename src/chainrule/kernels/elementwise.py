@@ -13,7 +13,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from chainrule import ops
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.registry import call, flat, kernel, like
 from chainrule.ops.elementwise import ERF_P, ERF_Q, ERF_R, ERF_S
 
@@ -36,7 +36,7 @@ def _of_bits(typing, bits):
     return types.float32(types.int32), lambda _, builder, __, args: builder.bitcast(args[0], ir.FloatType())
 
 
-inlined = functools.partial(jit, forceinline=True)  # a loop that calls a function is not vectorised
+inlined = functools.partial(inner, forceinline=True)  # a loop that calls a function is not vectorised
 exactly = functools.partial(inlined, fastmath={"contract"})  # in the order that is written: it relies on rounding
 
 SHIFT = f32(1.5 * 2**23)  # added to a small number, it leaves the nearest integer in the lowest bits

@@ -12,6 +12,7 @@ import inspect
 import logging
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -26,9 +27,11 @@ from typing import Any
 
 import numba
 from llvmlite import binding, ir
+from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils, compiler, serialize
 from numba.core.caching import NullCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.misc.appdirs import user_cache_dir
@@ -130,6 +133,32 @@ def make_externals_known() -> None:
     """Before code that calls them is loaded."""
     while _waiting:
         _waiting.popitem()[1]()
+
+
+KERNEL = re.compile(__package__.replace(".", ".*"))
+LOOP = "__numba_parfor_gufunc_"  # a loop of a kernel that several threads run
+
+
+def _compile_each_kernel_as_a_whole() -> None:
+    """Let a kernel have its own copies of the functions it calls, and optimise them as a part of it, once.
+
+    By itself Numba optimises every function, and then its copy in each caller again: twice the time, and copies that
+    round differently. And as all copies have one name, and the linker takes the first it meets, a process that had
+    compiled a kernel got other bits from it than one that had loaded it.
+    """
+    optimise = JITCodeLibrary._optimize_final_module
+
+    def optimised(library: JITCodeLibrary) -> None:
+        functions = [f for f in library._final_module.functions if not f.is_declaration]
+        ours = [f for f in functions if KERNEL.search(f.name) or LOOP in f.name]
+        if ours and not any("cpython" in f.name and LOOP not in f.name for f in functions):
+            return  # not called from Python
+        for function in ours:
+            if function.linkage in (Linkage.linkonce_odr, Linkage.weak_odr):
+                function.linkage = Linkage.internal
+        optimise(library)
+
+    JITCodeLibrary._optimize_final_module = optimised
 
 
 # ------------------------------------------------------------------------------------------------------------- cache
@@ -404,6 +433,7 @@ def _leave_scipy_aside() -> None:
         linalg.ensure_blas = load
 
 
+_compile_each_kernel_as_a_whole()
 _prepare_threads()
 _keep_freed_memory()
 _leave_scipy_aside()

@@ -17,7 +17,7 @@ from numba import prange
 from chainrule import ops
 from chainrule.engine import using
 from chainrule.kernels import elementwise
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.recording import plain
 from chainrule.kernels.registry import BACKEND, call, empty, kernel
 from chainrule.kernels.replay import FUSED
@@ -70,7 +70,7 @@ def _pullbacks(pull):
 # ------------------------------------------------------------------------------------------------ batch norm, compiled
 
 
-@jit(**exact)
+@inner(**exact)
 def _blocks(x, part):
     """The rows of a block, whose sums are float32: few, and as fit into the first cache, where they are read twice. And
     which blocks, from the first to before the second, make a part."""
@@ -79,7 +79,7 @@ def _blocks(x, part):
     return size, part * blocks // PARTS, (part + 1) * blocks // PARTS
 
 
-@jit(**exact)
+@inner(**exact)
 def _add_moments(n, mean, squares, before, moments):
     """Chan's formula: means and sums of squared deviations over ``before`` rows become those with ``n`` rows more."""
     share = n / (before + n)
@@ -89,7 +89,7 @@ def _add_moments(n, mean, squares, before, moments):
         moments[1, j] += squares[j] + delta * delta * before * share
 
 
-@jit(**exact)
+@inner(**exact)
 def _moments_of_part(x, part, moments):
     """Means and sums of squared deviations of a part of the rows."""
     c = x.shape[1]
@@ -119,7 +119,7 @@ def _moments_of_part(x, part, moments):
         _add_moments(last - first, mean, squares, first - start * size, moments)
 
 
-@jit(**exact)
+@inner(**exact)
 def _all_moments(x, of_parts, moments):
     """What the moments of the parts make together."""
     for part in range(1, PARTS):
@@ -161,7 +161,7 @@ def _follow(moments, rows, momentum, running_mean, running_var, num_batches_trac
         running_var[j] += step * (moments[2, j] * rows / (rows - 1) - running_var[j])
 
 
-@jit(**exact)
+@inner(**exact)
 def _factors(moments, weight, bias, eps):
     """``mean``, ``scale`` and ``shift``, with which ``y = (x - mean) * scale + shift``."""
     factors = np.empty((3, len(weight)), np.float32)
@@ -173,7 +173,7 @@ def _factors(moments, weight, bias, eps):
     return factors
 
 
-@jit(**exact)
+@inner(**exact)
 def _normalise_part(x, part, factors, relu, y):
     for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
         for j in range(x.shape[1]):
@@ -193,12 +193,12 @@ def _normalise(x, moments, weight, bias, eps, relu, y):
             _normalise_part(x, part, factors, relu, y)
 
 
-@jit(**exact)
+@inner(**exact)
 def _slope(relu, v):
     return np.float32(1) if not relu or v > 0 else np.float32(0)
 
 
-@jit(**exact)
+@inner(**exact)
 def _sums_of_part(x, v, gy, part, mean, relu, sums):
     """The sums of gy, and of gy times the deviations from the mean, over a part of the rows."""
     c = x.shape[1]
@@ -219,7 +219,7 @@ def _sums_of_part(x, v, gy, part, mean, relu, sums):
             sums[1, j] += product[j]
 
 
-@jit(**exact)
+@inner(**exact)
 def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
     """``mean``, ``scale``, ``slope`` and ``offset``, with which ``gx = gy * scale - (x - mean) * slope - offset``; and
     the gradients of weight and bias: the sums of gy times xhat, and of gy."""
@@ -239,7 +239,7 @@ def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
     return factors
 
 
-@jit(**exact)
+@inner(**exact)
 def _gx_of_part(x, v, gy, part, factors, relu, gx):
     for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
         for j in range(x.shape[1]):
@@ -346,7 +346,7 @@ for _loop in (elementwise._block, elementwise._blocks):
 # ---------------------------------------------------------------------------------------------- layer norm and RMS norm
 
 
-@jit(**sums_only)
+@inner(**sums_only)
 def _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments):
     """Rows ``start`` to ``stop``. Kept of each: mean, 1 / s, and what rounding the mean left of it, times 1 / s.
 
@@ -383,7 +383,7 @@ def _each(x, weight, bias, eps, centred, y, moments):
             _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments)
 
 
-@jit(**sums_only)
+@inner(**sums_only)
 def _back_each(x, gy, part, weight, centred, moments, gx, sums):
     """A part of the rows, and its part of the sums of gy and of gy times xhat."""
     d = x.shape[1]
@@ -406,7 +406,7 @@ def _back_each(x, gy, part, weight, centred, moments, gx, sums):
             gx[r, j] = rstd * (gy[r, j] * weight[j] - total - xhat * product)
 
 
-@jit(**sums_only)
+@inner(**sums_only)
 def _sums_of_parts(of_parts, gweight, gbias):
     for j in range(len(gweight)):
         total, product = 0.0, 0.0

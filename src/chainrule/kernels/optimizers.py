@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from chainrule import optim
 from chainrule.engine import Parameter, _state, using
 from chainrule.kernels.elementwise import SERIAL
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.registry import BACKEND, flat
 
 f32 = np.float32
@@ -48,12 +48,12 @@ def _counter(typing, address):
     )
 
 
-@jit
+@inner
 def _decayed(g, value, decay):
     return g + (decay * value if decay != 0 else f32(0))
 
 
-@jit
+@inner
 def _sgd(value, g, b, t, lr, momentum, dampening, decay, nesterov):
     lr, mu, decay, new = f32(lr), f32(momentum), f32(decay), f32(1 - dampening)
     if mu == 0:
@@ -72,7 +72,7 @@ def _sgd(value, g, b, t, lr, momentum, dampening, decay, nesterov):
             value[i] -= lr * (now * d + ahead * b[i])
 
 
-@jit
+@inner
 def _adam(value, g, m, v, t, lr, beta1, beta2, eps, decay, keep):
     """``decay`` adds to the gradient (Adam), ``keep`` multiplies the value (AdamW)."""
     size, unbiased = f32(lr / (1 - beta1**t)), f32(1 / (1 - beta2**t))
@@ -84,7 +84,7 @@ def _adam(value, g, m, v, t, lr, beta1, beta2, eps, decay, keep):
         value[i] = keep * value[i] - size * m[i] / (np.sqrt(v[i] * unbiased) + eps)
 
 
-@jit
+@inner
 def _rmsprop(value, g, v, mean, b, lr, alpha, eps, decay, momentum, centered):
     lr, new, eps, decay, mu = f32(lr), f32(1 - alpha), f32(eps), f32(decay), f32(momentum)
     for i in range(len(value)):
@@ -101,7 +101,7 @@ def _rmsprop(value, g, v, mean, b, lr, alpha, eps, decay, momentum, centered):
         value[i] -= lr * d
 
 
-@jit
+@inner
 def _adagrad(value, g, total, t, lr, lr_decay, eps, decay):
     size, eps, decay = f32(lr / (1 + (t - 1) * lr_decay)), f32(eps), f32(decay)
     for i in range(len(value)):
@@ -110,12 +110,12 @@ def _adagrad(value, g, total, t, lr, lr_decay, eps, decay):
         value[i] -= size * d / (np.sqrt(total[i]) + eps)
 
 
-@jit
+@inner
 def _part(address, start, stop):
     return carray(_pointer(address + 4 * start), (stop - start,))
 
 
-@jit
+@inner
 def _update_block(rule, numbers, addresses, start, stop):
     """One rule on the entries from ``start`` to ``stop`` of the parameter that has these addresses."""
     if addresses[GRAD] == 0:
@@ -137,7 +137,7 @@ def _update_block(rule, numbers, addresses, start, stop):
         _adagrad(value, g, first, t, lr, n1, n2, n3)
 
 
-@jit
+@inner
 def _count(table):
     for addresses in table:
         if addresses[GRAD] != 0:

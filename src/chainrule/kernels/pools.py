@@ -15,7 +15,7 @@ from numba import prange
 
 from chainrule import ops
 from chainrule.engine import Tensor
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.registry import call, empty_image, kernel, pixels
 from chainrule.ops.pool import placement_of
 from chainrule.ops.windows import grid
@@ -61,7 +61,7 @@ def _divided(size, parts):
 # ------------------------------------------------------------------------------------------------------------ max pool
 
 
-@jit
+@inner
 def _max_of_row(x, rows, columns, y, winner):
     """One row of windows of one image. Of equal entries the first wins, row by row: places are numbered so."""
     c = x.shape[2]
@@ -101,7 +101,7 @@ def _max(x, down, across, y, winner):
             _max_of_row(x[row // h], down[row % h], across, y[row // h, row % h], winner[row // h, row % h])
 
 
-@jit
+@inner
 def _max_back_to_row(gy, winner, rows, down, columns, across, width, gx):
     """One row of pixels of one image: each gets the gradients of the windows that it won."""
     c = gx.shape[1]
@@ -160,7 +160,7 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 # --------------------------------------------------------------------------------------------------------------- means
 
 
-@jit
+@inner
 def _sums_of_row(x, inside, rows, columns, factors, y):
     """One row of one image. The sum over many pixels is one of sums over rows, which rounds less."""
     c = x.shape[2]

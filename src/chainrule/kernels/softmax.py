@@ -10,7 +10,7 @@ from numba import prange
 
 from chainrule import ops
 from chainrule.kernels.elementwise import BLOCK, SERIAL, _bits, _of_bits, exp, inlined
-from chainrule.kernels.machine import jit
+from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.registry import call, empty, kernel
 
 f32 = np.float32
@@ -23,7 +23,7 @@ def _rank(bits):
     return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@jit
+@inner
 def _largest(row):
     """The largest entry, as an integer: LLVM has no vector instruction for the one of floats that heeds a NaN."""
     top = _rank(_bits(row[0]))
@@ -32,7 +32,7 @@ def _largest(row):
     return _of_bits(_rank(top))
 
 
-@jit
+@inner
 def _sum(row):
     total = 0.0
     for start in range(0, len(row), CHUNK):
@@ -43,7 +43,7 @@ def _sum(row):
     return f32(total)
 
 
-@jit
+@inner
 def _shift(x, z):
     """Each row minus its largest entry."""
     for i in range(len(x)):
@@ -52,14 +52,14 @@ def _shift(x, z):
             z[i, k] = x[i, k] - m
 
 
-@jit
+@inner
 def _copy(x, y):
     for i in range(len(x)):
         for k in range(x.shape[1]):
             y[i, k] = x[i, k]
 
 
-@jit
+@inner
 def _exponentiate(z):
     """In place: of two arrays LLVM must prove that they do not overlap."""
     entries = z.ravel()
@@ -164,7 +164,7 @@ def log_softmax(x, *, dim=-1):
 # ------------------------------------------------------------------------------------------------------- cross-entropy
 
 
-@jit
+@inner
 def _cross_entropy_block(x, target, smoothing, count, losses, d):
     """Each row's loss, and ``d``: the softmax minus the smoothed target, over ``count``."""
     c = x.shape[1]
@@ -184,7 +184,7 @@ def _cross_entropy_block(x, target, smoothing, count, losses, d):
         d[i, target[i]] -= share * f32(1 - smoothing)
 
 
-@jit
+@inner
 def _finish(losses, count, loss):
     total = 0.0
     for i in range(len(losses)):
@@ -192,7 +192,7 @@ def _finish(losses, count, loss):
     loss[0] = f32(total / count)
 
 
-@jit
+@inner
 def _check(target, n_classes):
     for label in target:
         if label < 0 or label >= n_classes:
