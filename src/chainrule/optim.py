@@ -191,11 +191,12 @@ class Optimizer(ABC):
         for p in self.params:
             p.grad = None
 
-    def state_dict(self) -> Arrays:
+    def state_dict(self, *, copy: bool = True) -> Arrays:
         """Return copies of all that changes in training, by flat names: the learning rate and the arrays in `state`.
 
-        The learning rate is filed under the optimizer's name: Adam and AdamW keep the same arrays, and the state of the
-        one must not pass for the other's. Unlike in PyTorch the other hyper-parameters are not part of it.
+        With ``copy=False`` these are the arrays in `state` themselves, as in PyTorch. The learning rate is filed under
+        the optimizer's name: Adam and AdamW keep the same arrays, and the state of the one must not pass for the
+        other's. Unlike in PyTorch the other hyper-parameters are not part of it.
 
         >>> from types import SimpleNamespace
         >>> list(Adam([SimpleNamespace(value=np.ones(2), grad=None)]).state_dict())
@@ -203,7 +204,7 @@ class Optimizer(ABC):
         """
         state_dict = {f"{type(self).__name__}.lr": np.array(self.lr, float)}
         for i, state in enumerate(self.state):
-            state_dict |= {f"{i}.{name}": array.copy() for name, array in state.items()}
+            state_dict |= {f"{i}.{name}": array.copy() if copy else array for name, array in state.items()}
         return state_dict
 
     def load_state_dict(self, state_dict: Arrays) -> None:
@@ -222,7 +223,7 @@ class Optimizer(ABC):
         (0.1, array([1., 1.]))
         """
         owner = type(self).__name__
-        found = _matching(owner, self.state_dict(), state_dict)
+        found = _matching(owner, self.state_dict(copy=False), state_dict)
         self.lr = float(found[f"{owner}.lr"])
         for i, state in enumerate(self.state):
             for name, array in state.items():

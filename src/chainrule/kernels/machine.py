@@ -409,11 +409,20 @@ def _keep_freed_memory() -> None:
     40 MB are filled four times as fast without that. Not where the user has decided about it.
     """
     decided = "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
-    if sys.platform == "linux" and not decided:
-        library = ctypes.CDLL(None)
-        if hasattr(library, "gnu_get_libc_version"):
-            library.mallopt(M_MMAP_MAX, 0)
-            library.mallopt(M_TRIM_THRESHOLD, -1)
+    if not decided and (library := _glibc()):
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def release_freed_memory() -> None:
+    """Give freed memory back to the system after all, once: what comes now needs other sizes."""
+    if library := _glibc():
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "gnu_get_libc_version") else None
 
 
 # ------------------------------------------------------------------------------------------------------------- start

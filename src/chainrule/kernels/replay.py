@@ -23,8 +23,10 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from chainrule.engine import Tensor, _state
+from chainrule.kernels.machine import release_freed_memory
 from chainrule.kernels.recording import Pullback, Recording, Rule, View, owner_of, put_together, taken_apart
 from chainrule.nn.module import Module, _observers
+from chainrule.optim import Optimizer
 
 PLANS = 8  # so many shapes of inputs are kept at a time: each has memory of its own
 LINE = 64  # bytes; arrays begin where a line of the cache does
@@ -89,6 +91,7 @@ class Compiled:
         if first and state and not problem:
             problem = difference(first, recording)
             if not problem:
+                release_freed_memory()  # that of the eager step: the plan has its own
                 plan = Plan(first, recording, state.ungraded)
                 problem = state.other_bits(plan, inputs, result)
         if len(self._plans) >= PLANS:
@@ -209,57 +212,65 @@ class State:
             array_at(owner, low, View(0, 0, (high - low,), (1,), np.dtype(np.uint8), True))
             for owner, low, high in spans.values()
         ]
-        self._owners = list(recording.owners)
         self._tensors = list(recording.tensors)
         self.ungraded = [t for t in self._tensors if t.grad is None]
-        self._before = self._now()
+        self._saved = [array.copy() for array in self._bytes]
+        self._owned = [(owner, owner.state_dict()) for owner in recording.owners]
+        self._grads = [t.grad for t in self._tensors]
 
-    def _now(self) -> tuple[list[np.ndarray], list[dict], list[Any]]:
-        return (
-            [array.copy() for array in self._bytes],
-            [o.state_dict() for o in self._owners],
-            [t.grad for t in self._tensors],
-        )
-
-    def _go_to(self, state: tuple[list[np.ndarray], list[dict], list[Any]]) -> None:
-        for array, numbers in zip(self._bytes, state[0], strict=True):
-            array[...] = numbers
-        for owner, saved in zip(self._owners, state[1], strict=True):
-            owner.load_state_dict(saved)
-        for tensor, g in zip(self._tensors, state[2], strict=True):
-            tensor.grad = g
+    def exchange(self) -> None:
+        """Go to the state that is saved, and save the one it was."""
+        for array, saved in zip(self._bytes, self._saved, strict=True):
+            _exchange(array, saved)
+        states = [_state_of(owner) for owner, _ in self._owned]  # before any: a schedule's is also its optimizer's
+        for (owner, saved), state in zip(self._owned, states, strict=True):
+            for name, array in state.items():
+                _exchange(array, saved[name])
+            owner.load_state_dict(state)
+        for place, tensor in enumerate(self._tensors):
+            tensor.grad, self._grads[place] = self._grads[place], tensor.grad
 
     def other_bits(self, plan: Plan, inputs: Sequence[np.ndarray], result: Any) -> str | None:
         """What replaying from this state, in place of the step that was just run, does in another way."""
-        after = self._now()
-        self._go_to(self._before)
+        self.exchange()
         plan.forget()
         try:
             replayed = plan.run(inputs)
             name = _first_other(
                 ("what it returns", result, replayed),
-                *[("a gradient", a, t.grad) for a, t in zip(after[2], self._tensors, strict=True)],
-                *[("an array that it changes", a, b) for a, b in zip(after[0], self._bytes, strict=True)],
-                *[(type(o).__name__, a, o.state_dict()) for a, o in zip(after[1], self._owners, strict=True)],
+                *[("a gradient", g, t.grad) for g, t in zip(self._grads, self._tensors, strict=True)],
+                *[("an array that it changes", a, b) for a, b in zip(self._saved, self._bytes, strict=True)],
+                *[(type(owner).__name__, saved, _state_of(owner)) for owner, saved in self._owned],
             )
         except Exception as err:
             name = f"an error ({err})"
         if name is None:
             return None
-        self._go_to(after)
+        self.exchange()
         return f"replaying it gives another result ({name}): part of what it computes was not seen"
 
 
 def _first_other(*pairs: tuple[str, Any, Any]) -> str | None:
     """The name of the first pair whose bits differ."""
     for name, *both in pairs:
-        bits = []
-        for tree in both:
-            arrays: list[np.ndarray] = []
-            bits.append((taken_apart(tree, arrays), [(a.shape, a.dtype, a.tobytes()) for a in arrays]))
-        if bits[0] != bits[1]:
+        arrays: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        trees = [taken_apart(tree, found) for tree, found in zip(both, arrays, strict=True)]
+        kinds = [[(a.shape, a.dtype) for a in found] for found in arrays]
+        if trees[0] != trees[1] or kinds[0] != kinds[1] or not all(map(_same_bits, *arrays)):
             return name
     return None
+
+
+def _state_of(owner: Any) -> dict[str, np.ndarray]:
+    return owner.state_dict(copy=False) if isinstance(owner, Optimizer) else owner.state_dict()
+
+
+def _exchange(a: np.ndarray, b: np.ndarray) -> None:
+    a[...], b[...] = b.copy(), a.copy()
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.tobytes() == b.tobytes()
 
 
 def difference(first: Recording, second: Recording) -> str | None:
