@@ -15,18 +15,21 @@ KERNELS = """
 import json, os, sys, threading, warnings
 import numpy as np
 from chainrule.kernels import machine
-from chainrule.kernels.machine import jit
-from numba import prange
+from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import in_parallel
 
 @jit
 def double(x, y):
     for i in range(len(x)):
         y[i] = x[i] * np.float32(2)
 
-@jit(parallel=True)
+@inner
+def triple_one(i, x, y):
+    y[i] = x[i] * np.float32(3)
+
+@jit
 def triple(x, y):
-    for i in prange(len(x)):
-        y[i] = x[i] * np.float32(3)
+    in_parallel(triple_one, len(x), (x, y))
 
 def times(factor):
     @jit
@@ -136,7 +139,7 @@ from pathlib import Path
 def again():
     "The same functions without what this process has compiled, so that they are read from the cache."
     del machine.compiled[:]
-    return right(jit(double.py_func), jit(triple.py_func, parallel=True)), sorted(machine.compiled)
+    return right(jit(double.py_func), jit(triple.py_func)), sorted(machine.compiled)
 
 assert again() == (True, ["double", "triple"])
 assert again() == (True, [])
@@ -318,6 +321,81 @@ def test_without_openmp_another_layer_is_taken(run):
     found, _ = run("print(json.dumps([right(double, triple), machine.threading_layer()]))", before=hidden)
     assert found[0] is True
     assert found[1] in ("tbb", "workqueue")
+
+
+IN_PARALLEL = """
+from numba import types
+thread = types.ExternalFunction("pthread_self", types.uintp())
+
+@inner
+def note(i, rounds, seen, bad, factors):
+    if i == bad:
+        raise KeyError("a bad one")
+    rounds[i] += len(np.empty(10_000 + i)) * factors[0] - factors[1]
+    seen[i] = thread()
+
+@jit
+def noted(n, pays, rounds, seen, bad):
+    in_parallel(note, n, (rounds, seen, bad, (2, 0.5)), pays)
+
+@jit
+def noted_without_asking(n, rounds, seen):
+    in_parallel(note, n, (rounds, seen, -1, (2, 0.5)))
+
+def threads_of(function, n, *args, bad=()):
+    "Run it, and see that each round was done once, and none beside; the threads that did them."
+    rounds, seen = np.zeros(n + 1), np.zeros(n + 1, np.uintp)
+    function(n, *args, rounds, seen, *bad)
+    assert np.array_equal(rounds[:n], 2.0 * (10_000 + np.arange(n)) - 0.5) and rounds[n] == 0
+    return set(seen[:n].tolist())
+
+COUNTS = 0, 1, 2, 7, 1000
+mine = threading.get_ident()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the thread's identity as POSIX gives it")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_rounds_of_a_loop_are_done_once_each_and_shared_where_it_pays(run, layer, threads):
+    code = """
+found = [len(threads_of(noted, n, True, bad=(-1,))) for n in COUNTS]
+assert found == [len(threads_of(noted_without_asking, n)) for n in COUNTS]
+assert all(threads_of(noted, n, False, bad=(-1,)) <= {mine} for n in COUNTS)
+assert threads_of(noted, 1, True, bad=(-1,)) == {mine}
+print(json.dumps([machine.threading_layer(), found]))
+"""
+    found, _ = run(IN_PARALLEL + code, NUMBA_THREADING_LAYER=layer, CHAINRULE_NUM_THREADS=str(threads))
+    assert found == [layer, [0, 1, *(min(n, threads) for n in (2, 7, 1000))]]
+
+
+def test_a_loop_that_fails_on_one_of_the_threads_fails(run):
+    code = """
+found = []
+for pays in (False, True):
+    for bad in (0, 6):
+        try:
+            noted(7, pays, np.zeros(7), np.zeros(7, np.uintp), bad)
+        except KeyError as error:
+            found.append(error.args[0])
+print(json.dumps(found))
+"""
+    assert run(IN_PARALLEL + code, CHAINRULE_NUM_THREADS="2")[0] == ["a bad one"] * 4
+
+
+def test_a_loop_keeps_no_memory(run):
+    code = """
+from numba.core.runtime import rtsys
+threads_of(noted, 1, True, bad=(-1,))  # once something is compiled, Numba counts
+before = rtsys.get_allocation_stats()
+for n in COUNTS:
+    threads_of(noted, n, True, bad=(-1,))
+after = rtsys.get_allocation_stats()
+print(json.dumps([after.alloc - before.alloc, after.free - before.free, after.mi_alloc - before.mi_alloc]))
+"""
+    made, freed, arrays = run(IN_PARALLEL + code, NUMBA_NRT_STATS="1", CHAINRULE_NUM_THREADS="2")[0]
+    assert made == freed
+    assert arrays >= 1010
 
 
 def test_the_blas_has_one_thread_while_kernels_are_used_and_its_own_again_after(run):

@@ -8,13 +8,13 @@ import functools
 import math
 
 import numpy as np
-from numba import prange
 
 from chainrule import ops
 from chainrule.kernels import elementwise, winograd
 from chainrule.kernels.linear import product, sum_of_rows
-from chainrule.kernels.machine import jit
-from chainrule.kernels.microkernel import LANES
+from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.microkernel import LANES, address, copy_vector
+from chainrule.kernels.parallel import in_parallel
 from chainrule.kernels.products import NO_BIAS
 from chainrule.kernels.registry import call, empty, empty_image, kernel, pixels
 from chainrule.kernels.replay import FUSED
@@ -23,47 +23,73 @@ from chainrule.ops.windows import grid, per_axis
 BLOCK = 1 << 20  # float32 entries, 4 MB: windows that are copied at a time
 
 
-@jit(parallel=True)
-def copy_windows(x, kernel, stride, padding, columns):
-    """The windows of images ``(n, h, w, c)`` as rows, ``columns`` being ``(n, down, across, k * l * c)``."""
-    n, h, w, c = x.shape
+@inner
+def copy_row_of_windows(row, x, kernel, stride, padding, columns):
+    """The windows of one image whose upper ends are in one row."""
+    _, h, w, c = x.shape
     k, l = kernel
     down, across = columns.shape[1:3]
     source, target = x.reshape(-1), columns.reshape(-1)
-    for row in prange(n * down):
-        image, top = row // down, row % down * stride[0] - padding[0]
-        to = row * across * k * l * c
-        for q in range(across):
-            left = q * stride[1] - padding[1]
-            begin, end = max(0, -left) * c, min(l, w - left) * c  # of a row of the window: what lies in the image
-            for i in range(top, top + k):
-                at = ((image * h + i) * w + left) * c
-                inside = 0 <= i < h and begin < end
-                for j in range(begin if inside else l * c):
-                    target[to + j] = 0
-                if inside:
-                    for j in range(begin, end):
-                        target[to + j] = source[at + j]
-                    for j in range(end, l * c):
-                        target[to + j] = 0
-                to += l * c
+    image, top = row // down, row % down * stride[0] - padding[0]
+    to, after = row * across * k * l * c, (row + 1) * across * k * l * c
+    for q in range(across):
+        left = q * stride[1] - padding[1]
+        begin, end = max(0, -left) * c, min(l, w - left) * c  # of a row of the window: what lies in the image
+        for i in range(top, top + k):
+            if 0 <= i < h and begin < end:
+                target[to : to + begin] = 0
+                _copy(source, ((image * h + i) * w + left) * c + begin, target, to + begin, end - begin, after)
+                target[to + end : to + l * c] = 0
+            else:
+                target[to : to + l * c] = 0
+            to += l * c
 
 
-@jit(parallel=True)
-def add_windows(columns, kernel, stride, padding, gx):
-    """The transpose of :func:`copy_windows`: every entry is added where it came from."""
+@inner
+def _copy(source, at, target, to, count, after):
+    """Copy entries as whole vectors, as far as they can be read; what is written beyond, before ``after``, is written
+    again."""
+    vectors = min(-(-count // LANES), (len(source) - at) // LANES, (after - to) // LANES)
+    for j in range(0, vectors * LANES, LANES):
+        copy_vector(address(source) + 4 * (at + j), address(target) + 4 * (to + j))
+    for j in range(vectors * LANES, count):
+        target[to + j] = source[at + j]
+
+
+@jit
+def copy_windows(x, kernel, stride, padding, columns):
+    """The windows of images ``(n, h, w, c)`` as rows, ``columns`` being ``(n, down, across, k * l * c)``."""
+    in_parallel(copy_row_of_windows, len(x) * columns.shape[1], (x, kernel, stride, padding, columns))
+
+
+@inner
+def add_windows_of_image(image, columns, kernel, stride, padding, gx):
     n, h, w, c = gx.shape
     k, l = kernel
     down, across = columns.shape[1:3]
-    for image in prange(n):
-        gx[image] = 0
-        for p in range(down):
-            for q in range(across):
-                top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
-                for i in range(max(0, -top), min(k, h - top)):
-                    for j in range(max(0, -left), min(l, w - left)):
-                        for channel in range(c):
-                            gx[image, top + i, left + j, channel] += columns[image, p, q, (i * l + j) * c + channel]
+    pixels = gx.reshape(n, h, w * c)[image]
+    pixels[:] = 0
+    for p in range(down):
+        for q in range(across):
+            window, top, left = columns[image, p, q], p * stride[0] - padding[0], q * stride[1] - padding[1]
+            begin, end = max(0, -left) * c, min(l, w - left) * c  # of a row of the window: what lies in the image
+            for i in range(max(0, -top), min(k, h - top)):
+                if begin < end:
+                    _add(
+                        window[i * l * c + begin : i * l * c + end], pixels[top + i, left * c + begin : left * c + end]
+                    )
+
+
+@inner
+def _add(source, target):
+    for i in range(len(target)):
+        target[i] += source[i]
+
+
+@jit
+def add_windows(columns, kernel, stride, padding, gx):
+    """The transpose of :func:`copy_windows`: every entry is added where it came from."""
+    in_parallel(add_windows_of_image, len(gx), (columns, kernel, stride, padding, gx))
 
 
 class Windows:
@@ -190,11 +216,10 @@ def _convolve_and_more(x, weight, turned, bias, rectify, padding, size, which, a
     images = y.reshape(n, h + 2 * padding - 2, w + 2 * padding - 2, m)
     winograd.convolve(x, weight, turned, bias, rectify, padding, size, images)
     if not rectify:
-        elementwise._loop(y)(which, alpha, y, *(other or [y]), y)
+        elementwise.compute(which, alpha, y, *(other or [y]), y)
 
 
-for _loop in (elementwise._block, elementwise._blocks):
-    FUSED[winograd.convolve, _loop] = _convolve_and_more
+FUSED[winograd.convolve, elementwise.compute] = _convolve_and_more
 
 
 def warm():

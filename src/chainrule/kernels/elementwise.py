@@ -1,7 +1,7 @@
 """Functions of one entry: activations, sums of two arrays, dropout; and the exponentials that other kernels need.
 
-All of them share one compiled function, with a number that says which it is: one that runs on several threads takes
-long to compile. Backward computes from the output where that suffices, otherwise from the input.
+All of them share one compiled function, with a number that says which it is. Backward computes from the output where
+that suffices, otherwise from the input.
 """
 
 import functools
@@ -9,17 +9,17 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from chainrule import ops
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import call, flat, kernel, like
 from chainrule.ops.elementwise import ERF_P, ERF_Q, ERF_R, ERF_S
 
 f32 = np.float32
 BLOCK = 4096  # entries that one thread takes at a time; they stay in its first-level cache
-SERIAL = 20_000  # entries below which waking the other threads costs more than they save
 
 # -------------------------------------------------------------------------------------------------------- exponentials
 
@@ -144,10 +144,15 @@ def _normal_by_tanh(x):
 # fmt: on
 
 
-@jit
-def _block(which, a, u, v, y):
-    """``a`` is a hyper-parameter. Of a gradient ``u`` is gy, and ``v`` the activation's output or input."""
-    a = f32(a)
+@inner
+def _part(block):
+    return slice(block * BLOCK, (block + 1) * BLOCK)
+
+
+@inner
+def _compute_block(block, which, a, u, v, y):
+    part = _part(block)
+    a, u, v, y = f32(a), u[part], v[part], y[part]
     if which == RELU:
         for i in range(len(y)):
             y[i] = f32(0) if u[i] < 0 else u[i]
@@ -209,25 +214,20 @@ def _block(which, a, u, v, y):
             y[i] = a * u[i] * v[i]
 
 
-@jit(parallel=True)
-def _blocks(which, a, u, v, y):
-    for block in prange((len(y) + BLOCK - 1) // BLOCK):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        _block(which, a, u[part], v[part], y[part])
-
-
-def _loop(y):
-    return _block if y.size < SERIAL else _blocks
+@jit
+def compute(which, a, u, v, y):
+    """``a`` is a hyper-parameter. Of a gradient ``u`` is gy, and ``v`` the activation's output or input."""
+    in_parallel(_compute_block, -(-len(y) // BLOCK), (which, a, u, v, y), len(y) >= SERIAL)
 
 
 def _activation(which, x, a=0.0, *, from_output=False):
     y = np.empty_like(x)
     entries, out = flat(x), flat(y)
-    call(_loop(y), which, a, entries, entries, out)
+    call(compute, which, a, entries, entries, out)
 
     def gx(gy):
         result = np.empty_like(y)
-        call(_loop(y), which + 1, a, flat(like(gy, y)), out if from_output else entries, flat(result))
+        call(compute, which + 1, a, flat(like(gy, y)), out if from_output else entries, flat(result))
         return result
 
     return y, (gx,)
@@ -275,37 +275,35 @@ def gelu(x, *, approximate="none"):
 def add(a, b):
     """Only where several threads pay: below, NumPy's own loop has the lower overhead."""
     y = np.empty_like(a)
-    call(_loop(y), SUM, 0.0, flat(a), flat(like(b, y)), flat(y))
+    call(compute, SUM, 0.0, flat(a), flat(like(b, y)), flat(y))
     return y, (lambda gy: gy, lambda gy: gy)
 
 
-@jit
-def _mask_block(x, mask, scale, y):
-    scale = f32(scale)
+@inner
+def _mask_block(block, x, mask, scale, y):
+    part = _part(block)
+    scale, x, mask, y = f32(scale), x[part], mask[part], y[part]
     for i in range(len(x)):
         y[i] = x[i] * f32(mask[i]) * scale
 
 
-@jit(parallel=True)
-def _mask_blocks(x, mask, scale, y):
-    for block in prange((len(x) + BLOCK - 1) // BLOCK):
-        part = slice(block * BLOCK, (block + 1) * BLOCK)
-        _mask_block(x[part], mask[part], scale, y[part])
+@jit
+def _mask(x, mask, scale, y):
+    in_parallel(_mask_block, -(-len(x) // BLOCK), (x, mask, scale, y), len(x) >= SERIAL)
 
 
 @kernel(ops.dropout, accepts=lambda x, mask, p=0.5: mask.shape == x.shape and mask.dtype == bool and 0 <= p <= 1)
 def dropout(x, mask, *, p=0.5):
     scale = 1 / (1 - p) if p < 1 else 0.0
-    loop = _mask_block if x.size < SERIAL else _mask_blocks
     y, kept = np.empty_like(x), mask
     if mask.strides != tuple(stride // y.itemsize for stride in y.strides):  # memory of another order
         kept = np.empty_like(y, dtype=bool)
         call(np.copyto, kept, mask)
-    call(loop, flat(x), flat(kept), scale, flat(y))
+    call(_mask, flat(x), flat(kept), scale, flat(y))
 
     def gx(gy):
         result = np.empty_like(y)
-        call(loop, flat(like(gy, y)), flat(kept), scale, flat(result))
+        call(_mask, flat(like(gy, y)), flat(kept), scale, flat(result))
         return result
 
     return y, (gx, None)

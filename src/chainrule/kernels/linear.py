@@ -1,11 +1,11 @@
 """Linear layers and matrix products."""
 
 import numpy as np
-from numba import prange
 
 from chainrule import ops
 from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.products import NO_BIAS, multiply
 from chainrule.kernels.registry import call, empty, kernel, like
 from chainrule.kernels.replay import FUSED
@@ -35,18 +35,20 @@ def product(a, b, c, add=False, bias=NO_BIAS):
     return c
 
 
+@inner
+def _sum_block(block, x, partial):
+    partial[block] = 0
+    for i in range(block * SUMMED, min(len(x), (block + 1) * SUMMED)):
+        for j in range(x.shape[1]):
+            partial[block, j] += x[i, j]
+
+
 @jit
-def _sum_of_few_rows(x, sums):
-    _add_rows(x, 0, sums.reshape(1, -1))
-
-
-@jit(parallel=True)
 def _sum_of_rows(x, sums):
     rows, columns = x.shape
     blocks = -(-rows // SUMMED)
     partial = np.empty((blocks, columns), np.float32)
-    for block in prange(blocks):
-        _add_rows(x, np.int64(block), partial)
+    in_parallel(_sum_block, blocks, (x, partial), x.size >= SERIAL)
     for j in range(columns):
         total = 0.0
         for block in range(blocks):
@@ -54,18 +56,10 @@ def _sum_of_rows(x, sums):
         sums[j] = total
 
 
-@inner
-def _add_rows(x, block, partial):
-    partial[block] = 0
-    for i in range(block * SUMMED, min(len(x), (block + 1) * SUMMED)):
-        for j in range(x.shape[1]):
-            partial[block, j] += x[i, j]
-
-
 def sum_of_rows(x):
     """The sum of each column of a matrix: of blocks of rows in float32, of these in float64."""
     sums = empty(x.shape[1:])
-    call(_sum_of_few_rows if len(x) <= SUMMED else _sum_of_rows, _by_rows(x), sums)
+    call(_sum_of_rows, _by_rows(x), sums)
     return sums
 
 
@@ -98,8 +92,7 @@ def _multiply_and_more(a, a_transposed, b, b_transposed, add, bias, rectify, whi
     columns = len(b) if b_transposed else b.shape[1]
     multiply(a, a_transposed, b, b_transposed, y.reshape(-1, columns), add, bias, rectify)
     if not rectify:
-        elementwise._loop(y)(which, alpha, y, *(other or [y]), y)
+        elementwise.compute(which, alpha, y, *(other or [y]), y)
 
 
-for _loop in (elementwise._block, elementwise._blocks):
-    FUSED[multiply, _loop] = _multiply_and_more
+FUSED[multiply, elementwise.compute] = _multiply_and_more

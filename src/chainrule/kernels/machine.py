@@ -63,7 +63,7 @@ def jit(function: Any = None, /, **options: Any) -> Any:
     """
     if function is None:
         return functools.partial(jit, **options)
-    dispatcher = numba.njit(**FLAGS | options)(function)
+    dispatcher = numba.njit(**FLAGS | {"no_cfunc_wrapper": True} | options)(function)
     dispatcher._cache = KernelCache(function)
     return dispatcher
 
@@ -107,7 +107,7 @@ def external(function: Callable) -> Any:
     name = f"{function.__module__}.{function.__name__}"
 
     def make_known() -> None:
-        dispatcher = jit(function)
+        dispatcher = jit(function, no_cfunc_wrapper=False)
         dispatcher.compile(integers)
         made = _externals[name] = dispatcher.overloads[integers]
         binding.add_symbol(name, made.library.get_pointer_to_function(made.fndesc.llvm_cfunc_wrapper_name))
@@ -135,30 +135,43 @@ def make_externals_known() -> None:
         _waiting.popitem()[1]()
 
 
-KERNEL = re.compile(__package__.replace(".", ".*"))
-LOOP = "__numba_parfor_gufunc_"  # a loop of a kernel that several threads run
+OWN_NAMES = re.compile(__package__.replace(".", ".*"))
 
 
 def _compile_each_kernel_as_a_whole() -> None:
-    """Let a kernel have its own copies of the functions it calls, and optimise them as a part of it, once.
+    """Let a kernel have its own copies of the functions it calls, which are optimised and translated with it, once.
 
-    By itself Numba optimises every function, and then its copy in each caller again: twice the time, and copies that
-    round differently. And as all copies have one name, and the linker takes the first it meets, a process that had
+    By itself Numba does that for every function, and then for its copy in each caller again: twice the time, and copies
+    that round differently. And as all copies have one name, and the linker takes the first it meets, a process that had
     compiled a kernel got other bits from it than one that had loaded it.
     """
-    optimise = JITCodeLibrary._optimize_final_module
+    optimise, finish = JITCodeLibrary._optimize_final_module, JITCodeLibrary._finalize_final_module
+
+    def functions(library: JITCodeLibrary) -> tuple[list[Any], bool]:
+        """Ours in a library, and whether it is nothing but a part of others: no function is called from Python."""
+        defined = [f for f in library._final_module.functions if not f.is_declaration]
+        ours = [f for f in defined if OWN_NAMES.search(f.name)]
+        return ours, bool(ours) and not any("cpython" in f.name for f in defined)
 
     def optimised(library: JITCodeLibrary) -> None:
-        functions = [f for f in library._final_module.functions if not f.is_declaration]
-        ours = [f for f in functions if KERNEL.search(f.name) or LOOP in f.name]
-        if ours and not any("cpython" in f.name and LOOP not in f.name for f in functions):
-            return  # not called from Python
-        for function in ours:
-            if function.linkage in (Linkage.linkonce_odr, Linkage.weak_odr):
-                function.linkage = Linkage.internal
-        optimise(library)
+        ours, is_part = functions(library)
+        if not is_part:
+            for function in ours:
+                if function.linkage == Linkage.linkonce_odr:
+                    function.linkage = Linkage.internal
+            optimise(library)
 
-    JITCodeLibrary._optimize_final_module = optimised
+    def finished(library: JITCodeLibrary) -> None:
+        _, is_part = functions(library)
+        if is_part:  # of its code, Numba asks for no more than where its environment is
+            names = [v.name for v in library._final_module.global_variables if "NumbaEnv" in v.name]
+            places = "".join(f'@"{name}" = common global ptr null\n' for name in names)
+            library._codegen._add_module(binding.parse_assembly(places))
+            library._finalized = True
+        else:
+            finish(library)
+
+    JITCodeLibrary._optimize_final_module, JITCodeLibrary._finalize_final_module = optimised, finished
 
 
 # ------------------------------------------------------------------------------------------------------------- cache

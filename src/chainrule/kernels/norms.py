@@ -12,12 +12,12 @@ import math
 import weakref
 
 import numpy as np
-from numba import prange
 
 from chainrule import ops
 from chainrule.engine import using
 from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.recording import plain
 from chainrule.kernels.registry import BACKEND, call, empty, kernel
 from chainrule.kernels.replay import FUSED
@@ -26,7 +26,6 @@ from chainrule.nn import norm
 exact = {"fastmath": False}  # so that batch norm has the same bits with ReLU in the same pass and in one of its own
 sums_only = {"fastmath": {"reassoc"}}  # the order in a sum may change, so that it is vectorised
 PARTS = 32  # into which the rows are divided, for the threads
-SERIAL = 20_000  # entries below which threads cost more than they save
 
 
 @functools.cache
@@ -90,9 +89,9 @@ def _add_moments(n, mean, squares, before, moments):
 
 
 @inner(**exact)
-def _moments_of_part(x, part, moments):
+def _moments_of_part(part, x, of_parts):
     """Means and sums of squared deviations of a part of the rows."""
-    c = x.shape[1]
+    moments, c = of_parts[part], x.shape[1]
     size, start, stop = _blocks(x, part)
     centre, rest, total = np.empty(c, np.float32), np.empty(c, np.float32), np.empty(c, np.float32)
     mean, squares = np.empty(c), np.empty(c)
@@ -133,15 +132,10 @@ def _all_moments(x, of_parts, moments):
         moments[2, j] = of_parts[0, 1, j] / len(x)
 
 
-@jit(parallel=True, **exact)
+@jit(**exact)
 def _moments(x, of_parts, moments):
     """Mean of every column, what rounding it to float32 left of it, and the biased variance."""
-    if x.size < SERIAL:
-        for part in range(PARTS):
-            _moments_of_part(x, part, of_parts[part])
-    else:
-        for part in prange(PARTS):
-            _moments_of_part(x, part, of_parts[part])
+    in_parallel(_moments_of_part, PARTS, (x, of_parts), x.size >= SERIAL)
     _all_moments(x, of_parts, moments)
 
 
@@ -174,23 +168,18 @@ def _factors(moments, weight, bias, eps):
 
 
 @inner(**exact)
-def _normalise_part(x, part, factors, relu, y):
+def _normalise_part(part, x, factors, relu, y):
     for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
         for j in range(x.shape[1]):
             v = (x[r, j] - factors[0, j]) * factors[1, j] + factors[2, j]
             y[r, j] = np.float32(0) if relu and v < 0 else v
 
 
-@jit(parallel=True, **exact)
+@jit(**exact)
 def _normalise(x, moments, weight, bias, eps, relu, y):
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``, and ReLU of that if ``relu``."""
     factors = _factors(moments, weight, bias, eps)
-    if x.size < SERIAL:
-        for part in range(PARTS):
-            _normalise_part(x, part, factors, relu, y)
-    else:
-        for part in prange(PARTS):
-            _normalise_part(x, part, factors, relu, y)
+    in_parallel(_normalise_part, PARTS, (x, factors, relu, y), x.size >= SERIAL)
 
 
 @inner(**exact)
@@ -199,9 +188,9 @@ def _slope(relu, v):
 
 
 @inner(**exact)
-def _sums_of_part(x, v, gy, part, mean, relu, sums):
+def _sums_of_part(part, x, v, gy, mean, relu, of_parts):
     """The sums of gy, and of gy times the deviations from the mean, over a part of the rows."""
-    c = x.shape[1]
+    sums, c = of_parts[part], x.shape[1]
     size, start, stop = _blocks(x, part)
     total, product = np.empty(c, np.float32), np.empty(c, np.float32)
     for j in range(c):
@@ -240,33 +229,23 @@ def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
 
 
 @inner(**exact)
-def _gx_of_part(x, v, gy, part, factors, relu, gx):
+def _gx_of_part(part, x, v, gy, factors, relu, gx):
     for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
         for j in range(x.shape[1]):
             g = gy[r, j] * _slope(relu, v[r, j])
             gx[r, j] = g * factors[1, j] - (x[r, j] - factors[0, j]) * factors[2, j] - factors[3, j]
 
 
-@jit(parallel=True, **exact)
+@jit(**exact)
 def _back(x, v, gy, moments, weight, eps, relu, constant, of_parts, gx, gweight, gbias):
     """``weight / s * (gy - mean(gy) - xhat * mean(gy * xhat))``, and the gradients of weight and bias.
 
     The means are missing where the moments are ``constant``. With ``relu``, ``gy`` is that of ReLU, ``v`` its output.
     """
-    if x.size < SERIAL:
-        for part in range(PARTS):
-            _sums_of_part(x, v, gy, part, moments[0], relu, of_parts[part])
-    else:
-        for part in prange(PARTS):
-            _sums_of_part(x, v, gy, part, moments[0], relu, of_parts[part])
+    in_parallel(_sums_of_part, PARTS, (x, v, gy, moments[0], relu, of_parts), x.size >= SERIAL)
     rows = math.inf if constant else float(len(x))
     factors = _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias)
-    if x.size < SERIAL:
-        for part in range(PARTS):
-            _gx_of_part(x, v, gy, part, factors, relu, gx)
-    else:
-        for part in prange(PARTS):
-            _gx_of_part(x, v, gy, part, factors, relu, gx)
+    in_parallel(_gx_of_part, PARTS, (x, v, gy, factors, relu, gx), x.size >= SERIAL)
 
 
 # ---------------------------------------------------------------------------------------------------------- batch norm
@@ -326,34 +305,33 @@ def _normalise_and_more(x, moments, weight, bias, eps, relu, which, a, *rest):
     rectify = which == elementwise.RELU
     _normalise(x, moments, weight, bias, eps, rectify, y.reshape(x.shape))
     if not rectify:
-        elementwise._loop(y)(which, a, y, *(other or [y]), y)
+        elementwise.compute(which, a, y, *(other or [y]), y)
 
 
 def _more_and_back(which, a, gy, v, x, _, moments, weight, eps, relu, constant, of_parts, gx, gweight, gbias):
     """The way back through what :mod:`elementwise` computed of the output of batch norm, and through batch norm."""
     rectify = which == elementwise.RELU_GX
     if not rectify:
-        elementwise._loop(gy)(which, a, gy, v, gx.reshape(-1))
+        elementwise.compute(which, a, gy, v, gx.reshape(-1))
     gy, v = (gy.reshape(x.shape), v.reshape(x.shape)) if rectify else (gx, x)
     _back(x, v, gy, moments, weight, eps, rectify, constant, of_parts, gx, gweight, gbias)
 
 
-for _loop in (elementwise._block, elementwise._blocks):
-    FUSED[_normalise, _loop] = _normalise_and_more
-    FUSED[_loop, _back] = _more_and_back
+FUSED[_normalise, elementwise.compute] = _normalise_and_more
+FUSED[elementwise.compute, _back] = _more_and_back
 
 
 # ---------------------------------------------------------------------------------------------- layer norm and RMS norm
 
 
 @inner(**sums_only)
-def _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments):
-    """Rows ``start`` to ``stop``. Kept of each: mean, 1 / s, and what rounding the mean left of it, times 1 / s.
+def _normalise_each(part, x, weight, bias, eps, centred, y, moments):
+    """A part of the rows. Kept of each: mean, 1 / s, and what rounding the mean left of it, times 1 / s.
 
     It is not ``(x - mean - rest) * rstd``, since that could be reassociated to ``(x - (mean + rest)) * rstd``.
     """
     n = np.float32(x.shape[1])
-    for r in range(start, stop):
+    for r in range(part * len(x) // PARTS, (part + 1) * len(x) // PARTS):
         mean = np.float32(0)
         if centred:
             for j in range(x.shape[1]):
@@ -372,21 +350,16 @@ def _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments):
             y[r, j] = ((x[r, j] - mean) * rstd - rest) * weight[j] + bias[j]
 
 
-@jit(parallel=True, **sums_only)
+@jit(**sums_only)
 def _each(x, weight, bias, eps, centred, y, moments):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` in every row; with mean 0 unless ``centred``."""
-    if x.size < SERIAL:
-        _normalise_each(x, 0, len(x), weight, bias, eps, centred, y, moments)
-    else:
-        for part in prange(PARTS):
-            start, stop = part * len(x) // PARTS, (part + 1) * len(x) // PARTS
-            _normalise_each(x, start, stop, weight, bias, eps, centred, y, moments)
+    in_parallel(_normalise_each, PARTS, (x, weight, bias, eps, centred, y, moments), x.size >= SERIAL)
 
 
 @inner(**sums_only)
-def _back_each(x, gy, part, weight, centred, moments, gx, sums):
+def _back_each(part, x, gy, weight, centred, moments, gx, of_parts):
     """A part of the rows, and its part of the sums of gy and of gy times xhat."""
-    d = x.shape[1]
+    sums, d = of_parts[part], x.shape[1]
     n = np.float32(d)
     for j in range(d):
         sums[0, j] = sums[1, j] = 0
@@ -416,15 +389,10 @@ def _sums_of_parts(of_parts, gweight, gbias):
         gweight[j], gbias[j] = product, total
 
 
-@jit(parallel=True, **sums_only)
+@jit(**sums_only)
 def _each_back(x, gy, weight, centred, moments, of_parts, gx, gweight, gbias):
     """``rstd * (g - mean(g) - xhat * mean(g * xhat))``, ``g = gy * weight``; the gradients of weight and bias."""
-    if x.size < SERIAL:
-        for part in range(PARTS):
-            _back_each(x, gy, part, weight, centred, moments, gx, of_parts[part])
-    else:
-        for part in prange(PARTS):
-            _back_each(x, gy, part, weight, centred, moments, gx, of_parts[part])
+    in_parallel(_back_each, PARTS, (x, gy, weight, centred, moments, gx, of_parts), x.size >= SERIAL)
     _sums_of_parts(of_parts, gweight, gbias)
 
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, prange, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from chainrule import optim
 from chainrule.engine import Parameter, _state, using
-from chainrule.kernels.elementwise import SERIAL
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import BACKEND, flat
 
 f32 = np.float32
@@ -116,8 +116,10 @@ def _part(address, start, stop):
 
 
 @inner
-def _update_block(rule, numbers, addresses, start, stop):
-    """One rule on the entries from ``start`` to ``stop`` of the parameter that has these addresses."""
+def _update_block(i, rule, numbers, table, blocks):
+    """One rule on the entries from ``start`` to ``stop`` of one parameter."""
+    row, start, stop = blocks[i, 0], blocks[i, 1], blocks[i, 2]
+    addresses = table[row]
     if addresses[GRAD] == 0:
         return
     t = _counter(addresses[STEP])[0]
@@ -145,18 +147,10 @@ def _count(table):
 
 
 @jit
-def _update(rule, numbers, table, blocks):
+def _update(rule, numbers, table, blocks, pays):
     """Count a step and apply the rule, for every parameter with a gradient. Of ``blocks``: its row, from, to."""
     _count(table)
-    for i in range(len(blocks)):
-        _update_block(rule, numbers, table[blocks[i, 0]], blocks[i, 1], blocks[i, 2])
-
-
-@jit(parallel=True)
-def _update_in_parallel(rule, numbers, table, blocks):
-    _count(table)
-    for i in prange(len(blocks)):
-        _update_block(rule, numbers, table[blocks[i, 0]], blocks[i, 1], blocks[i, 2])
+    in_parallel(_update_block, len(blocks), (rule, numbers, table, blocks), pays)
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -266,7 +260,7 @@ class Table:
             ],
             np.int64,
         ).reshape(-1, 3)
-        self.update = _update if sum(value.size for value in self.values) < SERIAL else _update_in_parallel
+        self.large = sum(value.size for value in self.values) >= SERIAL
 
     def holds(self, optimizer: optim.Optimizer, names: tuple[str, ...]) -> bool:
         """Are values and buffers the arrays that they were?"""
@@ -329,7 +323,7 @@ def step(optimizer: optim.Optimizer) -> bool:
             return False
     for i, copy in table.copies.items():
         copy[...] = params[i].grad
-    table.update(fused.rule, tuple(map(float, fused.numbers(optimizer))), table.addresses, table.blocks)
+    _update(fused.rule, tuple(map(float, fused.numbers(optimizer))), table.addresses, table.blocks, table.large)
     return True
 
 

@@ -11,16 +11,14 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from chainrule import ops
 from chainrule.engine import Tensor
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import call, empty_image, kernel, pixels
 from chainrule.ops.pool import placement_of
 from chainrule.ops.windows import grid
-
-SERIAL = 20_000  # entries below which threads cost more than they save
 
 
 class Axis(NamedTuple):
@@ -62,8 +60,10 @@ def _divided(size, parts):
 
 
 @inner
-def _max_of_row(x, rows, columns, y, winner):
+def _max_of_row(row, x, down, columns, y, winner):
     """One row of windows of one image. Of equal entries the first wins, row by row: places are numbered so."""
+    image, r = row // y.shape[1], row % y.shape[1]
+    x, rows, y, winner = x[image], down[r], y[image, r], winner[image, r]
     c = x.shape[2]
     for window in range(len(columns)):
         best, place = y[window], winner[window]
@@ -89,47 +89,36 @@ def _max_of_row(x, rows, columns, y, winner):
                 place[m] = 0
 
 
-@jit(parallel=True)
+@jit
 def _max(x, down, across, y, winner):
     """The largest entry of every window, and its number in the window."""
-    n, h = y.shape[:2]
-    if x.size < SERIAL:
-        for row in range(n * h):
-            _max_of_row(x[row // h], down[row % h], across, y[row // h, row % h], winner[row // h, row % h])
-    else:
-        for row in prange(n * h):
-            _max_of_row(x[row // h], down[row % h], across, y[row // h, row % h], winner[row // h, row % h])
+    in_parallel(_max_of_row, len(y) * y.shape[1], (x, down, across, y, winner), x.size >= SERIAL)
 
 
 @inner
-def _max_back_to_row(gy, winner, rows, down, columns, across, width, gx):
+def _max_back_to_row(row, gy, winner, rows, down, columns, across, width, gx):
     """One row of pixels of one image: each gets the gradients of the windows that it won."""
+    image, r = row // gx.shape[1], row % gx.shape[1]
+    gy, winner, rows, down, gx = gy[image], winner[image], rows[r], down[r], gx[image, r]
     c = gx.shape[1]
     for j in range(len(gx)):
         for m in range(c):
             gx[j, m] = 0
         for a in range(len(rows)):
             for b in range(columns.shape[1]):
-                row, column = rows[a], columns[j, b]
-                if row < 0 or column < 0:
+                i, column = rows[a], columns[j, b]
+                if i < 0 or column < 0:
                     continue
                 k = np.uint8(down[a] * width + across[j, b])
                 for m in range(c):
-                    won = np.float32(1) if winner[row, column, m] == k else np.float32(0)
-                    gx[j, m] += gy[row, column, m] * won
+                    won = np.float32(1) if winner[i, column, m] == k else np.float32(0)
+                    gx[j, m] += gy[i, column, m] * won
 
 
-@jit(parallel=True)
+@jit
 def _max_back(gy, winner, rows, down, columns, across, width, gx):
-    n, h = gx.shape[:2]
-    if gx.size < SERIAL:
-        for i in range(n * h):
-            image, r = i // h, i % h
-            _max_back_to_row(gy[image], winner[image], rows[r], down[r], columns, across, width, gx[image, r])
-    else:
-        for i in prange(n * h):
-            image, r = i // h, i % h
-            _max_back_to_row(gy[image], winner[image], rows[r], down[r], columns, across, width, gx[image, r])
+    arguments = gy, winner, rows, down, columns, across, width, gx
+    in_parallel(_max_back_to_row, len(gx) * gx.shape[1], arguments, gx.size >= SERIAL)
 
 
 def _places_fit_a_byte(x, *, kernel_size, **_):
@@ -161,8 +150,10 @@ def max_pool2d(x, *, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=
 
 
 @inner
-def _sums_of_row(x, inside, rows, columns, factors, y):
+def _sums_of_row(row, x, inside, down, columns, factors, y):
     """One row of one image. The sum over many pixels is one of sums over rows, which rounds less."""
+    image, r = row // y.shape[1], row % y.shape[1]
+    x, rows, factors, y = x[image], down[r], factors[r], y[image, r]
     c = x.shape[2]
     few = len(rows) * columns.shape[1] <= 16
     of_row = np.zeros(c, np.float32)
@@ -175,29 +166,26 @@ def _sums_of_row(x, inside, rows, columns, factors, y):
             for b in range(columns.shape[1]):
                 i, j = rows[a], columns[window, b]
                 if i >= 0 and j >= 0:
+                    of_pixel = inside[i, j]
                     for m in range(c):
-                        partial[m] += x[i, j, m] * inside[i, j]
+                        partial[m] += x[i, j, m] * of_pixel
             if not few:
                 for m in range(c):
                     total[m] += of_row[m]
                     of_row[m] = 0
+        factor = factors[window]
         for m in range(c):
-            total[m] *= factors[window]
+            total[m] *= factor
 
 
-@jit(parallel=True)
+@jit
 def _sums(x, inside, down, across, factors, y):
     """The sum over every window of pixels times their factors ``inside``, times the factor of the window.
 
     Means have factors of windows; in backward windows and pixels change places, and the factors are inside.
     """
-    n, h = y.shape[:2]
-    if max(x.size, y.size) < SERIAL:
-        for row in range(n * h):
-            _sums_of_row(x[row // h], inside, down[row % h], across, factors[row % h], y[row // h, row % h])
-    else:
-        for row in prange(n * h):
-            _sums_of_row(x[row // h], inside, down[row % h], across, factors[row % h], y[row // h, row % h])
+    pays = max(x.size, y.size) >= SERIAL
+    in_parallel(_sums_of_row, len(y) * y.shape[1], (x, inside, down, across, factors, y), pays)
 
 
 @functools.cache

@@ -2,11 +2,10 @@
 
 The result is cut into strips of columns. The rows of B that a strip needs are packed side by side, so that they are
 read in order, and stay in the first cache while all rows of A pass by. Threads share the columns, or the rows where
-there are few columns.
+there are few columns, or the products in each entry where there are few rows as well.
 """
 
 import numpy as np
-from numba import prange
 from numpy.lib.stride_tricks import as_strided
 
 from chainrule.kernels.machine import external, get_num_threads, inner, jit
@@ -21,11 +20,13 @@ from chainrule.kernels.microkernel import (
     prefetch,
     transpose_square,
 )
+from chainrule.kernels.parallel import in_parallel
 
 DEPTH = 256  # of a packed strip: 32 KB with 32 columns, which a first cache holds
 ROW = DEPTH + LANES  # of a row of A that is copied: no power of two, see `far`
 LINE = 64  # bytes of a line of the cache
 NO_BIAS = np.empty(0, np.float32)
+DEEP = 1024  # products in an entry that make a share of them worth a thread
 SERIAL = 1 << 17  # so few multiplications are done before a second thread has begun
 
 
@@ -196,7 +197,7 @@ def strided(a, transposed):
 
 
 @inner
-def multiply_share(a, b, c, add, bias, rectify, threads, t):
+def multiply_share(t, a, b, c, add, bias, rectify, threads):
     """What thread t does: some of the columns, or of the rows where there are few columns."""
     rows, columns = c.shape
     top, bottom, left, right = 0, rows, 0, columns
@@ -208,7 +209,16 @@ def multiply_share(a, b, c, add, bias, rectify, threads, t):
     finish(c, top, bottom, left, right, bias, rectify)
 
 
-@jit(parallel=True)
+@inner
+def multiply_depth(t, a, b, parts):
+    """What thread t does where there are few entries, but many products in each: a share of these."""
+    threads, rows, columns = parts.shape
+    first, last = share(a.shape[1], threads, t, LANES), share(a.shape[1], threads, t + 1, LANES)
+    c = strided(parts[t], False)
+    multiply_part(a[:, first:last], b[first:last], c, np.int64(0), rows, np.int64(0), columns, np.bool_(False))
+
+
+@jit
 def multiply(a, a_transposed, b, b_transposed, c, add, bias, rectify):
     """C = A B, or C + A B, plus a bias for each column unless it is empty; negative entries become 0 if asked for.
 
@@ -216,9 +226,16 @@ def multiply(a, a_transposed, b, b_transposed, c, add, bias, rectify):
     """
     a, b = strided(a, a_transposed), strided(b, b_transposed)
     rows, columns = c.shape
-    threads = get_num_threads()
-    if rows * columns * a.shape[1] < SERIAL:
-        multiply_share(a, b, c, add, bias, rectify, 1, 0)
+    threads = 1 if rows * columns * a.shape[1] < SERIAL else get_num_threads()
+    if threads > 1 and columns < 2 * WIDTH * threads and rows < TILES[0] * threads and a.shape[1] >= DEEP * threads:
+        parts = aligned(threads * rows * columns).reshape(threads, rows, columns)
+        in_parallel(multiply_depth, threads, (a, b, parts))
+        for i in range(rows):
+            for j in range(columns):
+                total = c[i, j] if add else np.float32(0)
+                for t in range(threads):
+                    total += parts[t, i, j]
+                c[i, j] = total
+        finish(c, 0, rows, 0, columns, bias, rectify)
     else:
-        for t in prange(threads):
-            multiply_share(a, b, c, add, bias, rectify, threads, np.int64(t))
+        in_parallel(multiply_share, threads, (a, b, c, add, bias, rectify, threads))

@@ -6,11 +6,11 @@ A block of rows is exponentiated as one long axis, so that ten classes keep the 
 import math
 
 import numpy as np
-from numba import prange
 
 from chainrule import ops
-from chainrule.kernels.elementwise import BLOCK, SERIAL, _bits, _of_bits, exp, inlined
+from chainrule.kernels.elementwise import BLOCK, _bits, _of_bits, exp, inlined
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import call, empty, kernel
 
 f32 = np.float32
@@ -70,9 +70,23 @@ def _exponentiate(z):
 SOFTMAX, SOFTMAX_GX, LOG_SOFTMAX, LOG_SOFTMAX_GX, SCALE = range(5)
 
 
-@jit
-def _block(which, u, v, y):
-    """Of a gradient ``u`` is gy and ``v`` the output. SCALE: each row of ``v`` by the number that ``u`` has for it."""
+@inner
+def _blocks(x):
+    """How many blocks the rows make, and how many rows are in each."""
+    rows = max(BLOCK // x.shape[1], 1)
+    return -(-len(x) // rows), rows
+
+
+@inner
+def _part(block, x):
+    _, rows = _blocks(x)
+    return slice(block * rows, (block + 1) * rows)
+
+
+@inner
+def _compute_block(block, which, u, v, y):
+    part = _part(block, y)
+    u, v, y = u[part], v[part], y[part]
     n, c = y.shape
     if which == SOFTMAX:
         _shift(u, y)
@@ -110,16 +124,10 @@ def _block(which, u, v, y):
                 y[i, k] = u[i, 0] * v[i, k]
 
 
-@jit(parallel=True)
-def _blocks(which, u, v, y):
-    rows = max(BLOCK // y.shape[1], 1)
-    for block in prange((len(y) + rows - 1) // rows):
-        part = slice(block * rows, (block + 1) * rows)
-        _block(which, u[part], v[part], y[part])
-
-
-def _loop(y):
-    return _block if y.size < SERIAL else _blocks
+@jit
+def _compute(which, u, v, y):
+    """Of a gradient ``u`` is gy and ``v`` the output. SCALE: each row of ``v`` by the number that ``u`` has for it."""
+    in_parallel(_compute_block, _blocks(y)[0], (which, u, v, y), y.size >= SERIAL)
 
 
 def _rows(x, dim):
@@ -136,12 +144,12 @@ def _along(which, x, dim):
     c = x.shape[dim]
     rows = _rows(x, dim).reshape(-1, c)
     y = empty(rows.shape)
-    call(_loop(y), which, rows, rows, y)
+    call(_compute, which, rows, rows, y)
     turned = x.swapaxes(dim, -1).shape
 
     def gx(gy):
         result = empty(y.shape)
-        call(_loop(y), which + 1, _rows(gy, dim).reshape(-1, c), y, result)
+        call(_compute, which + 1, _rows(gy, dim).reshape(-1, c), y, result)
         return result.reshape(turned).swapaxes(dim, -1)
 
     return y.reshape(turned).swapaxes(dim, -1), (gx,)
@@ -165,8 +173,10 @@ def log_softmax(x, *, dim=-1):
 
 
 @inner
-def _cross_entropy_block(x, target, smoothing, count, losses, d):
+def _cross_entropy_block(block, x, target, smoothing, count, losses, d):
     """Each row's loss, and ``d``: the softmax minus the smoothed target, over ``count``."""
+    part = _part(block, x)
+    x, target, losses, d = x[part], target[part], losses[part], d[part]
     c = x.shape[1]
     spread, share = f32(smoothing / c), f32(1 / count)
     _shift(x, d)
@@ -203,17 +213,7 @@ def _check(target, n_classes):
 def _cross_entropy(x, target, smoothing, count, losses, d, loss):
     """``loss`` is the sum of the losses over ``count``."""
     _check(target, x.shape[1])
-    _cross_entropy_block(x, target, smoothing, count, losses, d)
-    _finish(losses, count, loss)
-
-
-@jit(parallel=True)
-def _cross_entropy_in_blocks(x, target, smoothing, count, losses, d, loss):
-    _check(target, x.shape[1])
-    rows = max(BLOCK // x.shape[1], 1)
-    for block in prange((len(x) + rows - 1) // rows):
-        part = slice(block * rows, (block + 1) * rows)
-        _cross_entropy_block(x[part], target[part], smoothing, count, losses[part], d[part])
+    in_parallel(_cross_entropy_block, _blocks(x)[0], (x, target, smoothing, count, losses, d), x.size >= SERIAL)
     _finish(losses, count, loss)
 
 
@@ -232,15 +232,14 @@ def cross_entropy(x, target, weight=None, *, reduction="mean", label_smoothing=0
     call(np.copyto, labels, target)
     count = len(x) if reduction == "mean" else 1
     try:
-        loop = _cross_entropy if x.size < SERIAL else _cross_entropy_in_blocks
-        call(loop, rows, labels, float(label_smoothing), count, losses, d, loss)
+        call(_cross_entropy, rows, labels, float(label_smoothing), count, losses, d, loss)
     except ValueError:  # a wrong label, which the rule names
         return ops.cross_entropy.rule(x, target, reduction=reduction, label_smoothing=label_smoothing)
 
     def gx(gy):
         each, result = empty((len(d), 1)), empty(d.shape)
         call(np.copyto, each, gy.reshape(-1, 1))
-        call(_loop(d), SCALE, each, d, result)
+        call(_compute, SCALE, each, d, result)
         return result
 
     return losses if reduction == "none" else loss.reshape(()), (gx, None, None)

@@ -17,11 +17,12 @@ Source: Lavin, Gray, *Fast algorithms for convolutional neural networks* (2016),
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from chainrule.kernels.machine import external, get_num_threads, inner, jit
 from chainrule.kernels.microkernel import FLOAT, INT, LANES, ROWS, WIDTH, address, transpose_square
+from chainrule.kernels.parallel import in_parallel
 from chainrule.kernels.products import aligned, multiply_part, multiply_strip, positive, share, strided
 
 BLOCK = 1 << 18  # float32 entries, 1 MB: what one thread transforms at a time, to find it in its second cache
@@ -252,7 +253,21 @@ def transform_gradients(size, gy, first, last, down, across, Z):
 
 
 @inner
-def transform_all_kernels(size, weight, turned, entries, t, threads, U):
+def transform_all_images(t, size, x, padding, down, across, threads, V):
+    """A thread's images."""
+    first, last = share(len(x), threads, t, 1), share(len(x), threads, t + 1, 1)
+    transform_images(size, x, padding, first, last, down, across, V[:, first * down * across :])
+
+
+@inner
+def transform_all_gradients(t, size, gy, down, across, threads, Z):
+    """A thread's images' gradients."""
+    first, last = share(len(gy), threads, t, 1), share(len(gy), threads, t + 1, 1)
+    transform_gradients(size, gy, first, last, down, across, Z[:, first * down * across :])
+
+
+@inner
+def transform_all_kernels(t, size, weight, turned, entries, threads, U):
     """The kernels of a thread's strips of output channels, packed."""
     c, m = (weight.shape[0], weight.shape[3]) if turned else (weight.shape[3], weight.shape[0])
     squares = aligned(entries * LANES * c)
@@ -272,7 +287,7 @@ def strips(m, t, threads):
 
 
 @inner
-def convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t, threads):
+def convolve_channels(t, size, V, weight, turned, bias, rectify, y, down, across, threads):
     """A thread's output channels of all images, whose tiles are transformed already."""
     entries, tiles, c = V.shape
     U = aligned(entries * c * WIDTH)
@@ -287,7 +302,7 @@ def convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t
 
 
 @inner
-def convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, threads):
+def convolve_images(t, size, x, padding, U, bias, rectify, y, down, across, threads):
     """A thread's images, with kernels that are transformed already."""
     n, c = x.shape[0], x.shape[3]
     entries, tiles = (size + 2) ** 2, down * across
@@ -306,7 +321,7 @@ def convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, thre
                 transform_output(size, M, tile, left, room, bias, rectify, edge, y[image], down, across)
 
 
-@jit(parallel=True)
+@jit
 def convolve(x, weight, turned, bias, rectify, padding, size, y):
     """The convolution of images ``(n, h, w, c)`` with ``(m, 3, 3, c)``, or with the kernels turned around."""
     n, c = x.shape[0], x.shape[3]
@@ -315,27 +330,20 @@ def convolve(x, weight, turned, bias, rectify, padding, size, y):
     tiles, entries = down * across, (size + 2) ** 2
     # Few tiles: the threads share the channels, all images are transformed first, a strip of kernels when it is used.
     # Many tiles: the threads share the images, all kernels are transformed first, some images when they are used.
-    few = 2 * n * tiles <= m
-    V = aligned(entries * n * tiles * c if few else 0).reshape(entries, n * tiles if few else 0, c)
-    U = aligned(0 if few else entries * c * m)
     threads = get_num_threads()
-    for thread in prange(threads):
-        t = np.int64(thread)
-        if few:
-            first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
-            transform_images(size, x, padding, first, last, down, across, V[:, first * tiles :])
-        else:
-            transform_all_kernels(size, weight, turned, entries, t, threads, U)
-    for thread in prange(threads):
-        t = np.int64(thread)
-        if few:
-            convolve_channels(size, V, weight, turned, bias, rectify, y, down, across, t, threads)
-        else:
-            convolve_images(size, x, padding, U, bias, rectify, y, down, across, t, threads)
+    if 2 * n * tiles <= m:
+        V = aligned(entries * n * tiles * c).reshape(entries, n * tiles, c)
+        in_parallel(transform_all_images, threads, (size, x, padding, down, across, threads, V))
+        arguments = size, V, weight, turned, bias, rectify, y, down, across, threads
+        in_parallel(convolve_channels, threads, arguments)
+    else:
+        U = aligned(entries * c * m)
+        in_parallel(transform_all_kernels, threads, (size, weight, turned, entries, threads, U))
+        in_parallel(convolve_images, threads, (size, x, padding, U, bias, rectify, y, down, across, threads))
 
 
 @inner
-def gradient_of_images(size, x, gy, padding, down, across, t, threads, parts):
+def gradient_of_images(t, size, x, gy, padding, down, across, threads, parts):
     """What a thread's images add to the gradient of the transformed kernels, to ``parts[t]``."""
     gU = parts[t]
     n, c, m = x.shape[0], x.shape[3], gy.shape[3]
@@ -355,7 +363,7 @@ def gradient_of_images(size, x, gy, padding, down, across, t, threads, parts):
 
 
 @inner
-def add_gradients(size, gU, t, threads, gweight):
+def add_gradients(t, size, gU, threads, gweight):
     """For a thread's output channels the sum over all threads' images, transformed back."""
     parts, entries, m, c = gU.shape
     low, high = share(m, threads, t, 1), share(m, threads, t + 1, 1)
@@ -368,7 +376,7 @@ def add_gradients(size, gU, t, threads, gweight):
 
 
 @inner
-def gradient_of_channels(size, V, Z, t, threads, gweight):
+def gradient_of_channels(t, size, V, Z, threads, gweight):
     """For a thread's output channels the sum over all images, whose tiles are transformed already."""
     entries, _, c = V.shape
     m = Z.shape[2]
@@ -377,11 +385,11 @@ def gradient_of_channels(size, V, Z, t, threads, gweight):
     gU = aligned(entries * channels * c).reshape(entries, channels, c)
     for i in range(low, high, channels):
         last = min(high, i + channels)
-        multiply_transposed_entries(Z[:, :, i:last], V, gU[:, : last - i], False)
+        multiply_transposed_entries(Z[:, :, i:last], V, gU[:, : last - i], np.bool_(False))
         transform_kernels_back(size, gU, last - i, gweight[i:last])
 
 
-@jit(parallel=True)
+@jit
 def kernel_gradient(x, gy, padding, size, gweight):
     """The gradient ``(m, 3, 3, c)`` of the kernels, from images ``(n, h, w, c)`` and gradients ``(n, ho, wo, m)``."""
     n, c = x.shape[0], x.shape[3]
@@ -389,26 +397,16 @@ def kernel_gradient(x, gy, padding, size, gweight):
     down, across = -(-ho // size), -(-wo // size)
     tiles, entries = down * across, (size + 2) ** 2
     threads = get_num_threads()
-    # If the sums do not fit into a cache: some channels of them at a time, over all images.
-    large = entries * m * c > BLOCK
-    V = aligned(entries * n * tiles * c if large else 0).reshape(entries, n * tiles if large else 0, c)
-    Z = aligned(entries * n * tiles * m if large else 0).reshape(entries, n * tiles if large else 0, m)
-    parts = 0 if large else threads
-    gU = aligned(parts * entries * m * c).reshape(parts, entries, m, c)
-    for thread in prange(threads):
-        t = np.int64(thread)
-        if large:
-            first, last = share(n, threads, t, 1), share(n, threads, t + 1, 1)
-            transform_images(size, x, padding, first, last, down, across, V[:, first * tiles :])
-            transform_gradients(size, gy, first, last, down, across, Z[:, first * tiles :])
-        else:
-            gradient_of_images(size, x, gy, padding, down, across, t, threads, gU)
-    for thread in prange(threads):
-        t = np.int64(thread)
-        if large:
-            gradient_of_channels(size, V, Z, t, threads, gweight)
-        else:
-            add_gradients(size, gU, t, threads, gweight)
+    if entries * m * c > BLOCK:  # the sums do not fit into a cache: some channels of them at a time, over all images
+        V = aligned(entries * n * tiles * c).reshape(entries, n * tiles, c)
+        Z = aligned(entries * n * tiles * m).reshape(entries, n * tiles, m)
+        in_parallel(transform_all_images, threads, (size, x, padding, down, across, threads, V))
+        in_parallel(transform_all_gradients, threads, (size, gy, down, across, threads, Z))
+        in_parallel(gradient_of_channels, threads, (size, V, Z, threads, gweight))
+    else:
+        gU = aligned(threads * entries * m * c).reshape(threads, entries, m, c)
+        in_parallel(gradient_of_images, threads, (size, x, gy, padding, down, across, threads, gU))
+        in_parallel(add_gradients, threads, (size, gU, threads, gweight))
 
 
 @inner
@@ -417,7 +415,7 @@ def multiply_transposed_entries(Z, V, gU, add):
     entries, m, c = gU.shape
     for entry in range(entries):
         a, b = strided(Z[entry], True), strided(V[entry], False)
-        multiply_part(a, b, strided(gU[entry], False), 0, m, 0, c, add)
+        multiply_part(a, b, strided(gU[entry], False), np.int64(0), m, np.int64(0), c, add)
 
 
 @inner
