@@ -45,7 +45,7 @@ get_num_threads = parallel._iget_num_threads  # numba's own puts an address into
 log = logging.getLogger("chainrule.kernels")
 FLAGS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
 FOLDERS_KEPT = 2  # of compiled kernels: those of this version and of the one used before it
-COLD_SECONDS = 60  # that compiling all kernels takes at most, about
+COLD_SECONDS = 40  # that compiling all kernels takes at most, about
 
 compiled: list[str] = []  #: the functions that this process has compiled because they were not in the cache
 

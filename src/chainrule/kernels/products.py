@@ -2,7 +2,7 @@
 
 The result is cut into strips of columns. The rows of B that a strip needs are packed side by side, so that they are
 read in order, and stay in the first cache while all rows of A pass by. Threads share the columns, or the rows where
-there are few columns, or the products in each entry where there are few rows as well.
+there are few columns, or the products in each entry where there are few of both.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ DEPTH = 256  # of a packed strip: 32 KB with 32 columns, which a first cache hol
 ROW = DEPTH + LANES  # of a row of A that is copied: no power of two, see `far`
 LINE = 64  # bytes of a line of the cache
 NO_BIAS = np.empty(0, np.float32)
-DEEP = 1024  # products in an entry that make a share of them worth a thread
+FEW, DEEP = 1 << 13, 1024  # entries, and products in each, for which the threads share these products
 SERIAL = 1 << 17  # so few multiplications are done before a second thread has begun
 
 
@@ -146,7 +146,7 @@ def multiply_part(a, b, c, top, bottom, left, right, add):
     a_row, a_k, b_k, c_row = a.strides[0] // 4, a.strides[1] // 4, b.strides[0] // 4, c.strides[0] // 4
     strip = aligned(DEPTH * WIDTH)
     edge = aligned(rows * WIDTH if (right - left) % LANES else 0)
-    by_columns = a_row == 1 and rows > 1
+    by_columns = a_row == 1 and rows > 1 and a_k > WIDTH  # else the columns follow each other closely enough
     far = a_k == 1 and a_row % 1024 == 0 and rows > 1  # all rows of a tile would compete for the same cache lines
     packed = aligned(rows * ROW if by_columns or far else 0)
     straight = b.strides[1] == 4 and rows <= 2 * TILES[0]  # B is read too seldom to be worth packing
@@ -227,7 +227,7 @@ def multiply(a, a_transposed, b, b_transposed, c, add, bias, rectify):
     a, b = strided(a, a_transposed), strided(b, b_transposed)
     rows, columns = c.shape
     threads = 1 if rows * columns * a.shape[1] < SERIAL else get_num_threads()
-    if threads > 1 and columns < 2 * WIDTH * threads and rows < TILES[0] * threads and a.shape[1] >= DEEP * threads:
+    if threads > 1 and rows * columns < FEW and a.shape[1] >= DEEP * threads:
         parts = aligned(threads * rows * columns).reshape(threads, rows, columns)
         in_parallel(multiply_depth, threads, (a, b, parts))
         for i in range(rows):
