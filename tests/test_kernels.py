@@ -1,5 +1,10 @@
 """Every kernel against the rule it replaces, on the samples declared with the op: values, gradients, manners."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -175,3 +180,47 @@ def test_gradients_pass_the_checker_and_a_wrong_factor_does_not(name):
         wrt = [n for n, x, p in zip(names, inputs, pullbacks, strict=False) if x.dtype == np.float64 and p is not None]
         report = diagnose((of_names["named"], backward), dict(zip(names, inputs, strict=True)), wrt=wrt)
         assert report.status == status, str(report)
+
+
+# ----------------------------------------------------------------------------------------------------- large and deep
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "m"),
+    [
+        (1, 1, 1),
+        (1, 700, 33),
+        (13, 31, 7),
+        (30, 300, 200),
+        (67, 257, 129),
+        (6, 4101, 75),
+        (9, 75, 4101),
+        (17, 2048, 150),
+    ],
+)
+def test_products_of_any_size(n, d, m):
+    """A product ends in parts of tiles, strips and blocks; some are so deep that the threads share each entry."""
+    rng = np.random.default_rng(0)
+    x, weight, bias, gy = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((n, d), (m, d), (m,), (n, m)))
+    with using("cpu"):
+        y, pullbacks = OPS["linear"].run([x, weight, bias], {})
+        found = [y, *(pull(gy) for pull in pullbacks)]
+    x, weight, bias, gy = (v.astype(np.float64) for v in (x, weight, bias, gy))
+    expected = [x @ weight.T + bias, gy @ weight, gy.T @ x, gy.sum(axis=0)]
+    # Of a sum of k products below 1 the error is a random walk of k roundings of numbers up to sqrt(k) / 3.
+    for one, other, terms in zip(found, expected, (d, m, n, n), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=4 * EPS * terms)
+
+
+@pytest.mark.slow
+def test_two_threads_compute_the_same():
+    """The tests of the kernels once more: where test processes run side by side, each has one thread."""
+    files = [str(file) for file in Path(__file__).parent.glob("test_kernels*.py") if "machine" not in file.name]
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "NUMBA_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-m", "not slow", *files],
+        env=own | {"CHAINRULE_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
