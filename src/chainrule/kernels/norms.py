@@ -19,7 +19,7 @@ from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.recording import plain
-from chainrule.kernels.registry import BACKEND, call, empty, kernel
+from chainrule.kernels.registry import BACKEND, call, empty, empty_image, kernel, pixels
 from chainrule.kernels.replay import FUSED
 from chainrule.nn import norm
 
@@ -35,7 +35,7 @@ def _constant(value, size):
 
 def _rows(x):
     """``(n, c, ...)`` as a matrix with a row per example and position: a view if the channels are last in memory."""
-    return _contiguous(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+    return pixels(x).reshape(-1, x.shape[1])
 
 
 def _contiguous(x):
@@ -49,6 +49,8 @@ def _contiguous(x):
 
 def _like_rows(x):
     """An array of the shape of ``x`` with its channels last in memory."""
+    if x.ndim == 4:
+        return empty_image(*x.shape)
     return np.moveaxis(empty((x.shape[0], *x.shape[2:], x.shape[1])), -1, 1)
 
 

@@ -1,6 +1,6 @@
 """Loops whose rounds the threads share.
 
-Numba's own, over ``prange``, take three times as long to compile: the body goes through its passes twice, and becomes a
+Numba's own, over ``prange``, take twice as long to compile: the body goes through its passes twice, and becomes a
 part of three libraries of machine code. And each takes the interpreter's lock when it begins, which is held for long
 where Python runs in another thread.
 """

@@ -160,7 +160,7 @@ class Recording:
                 self.claim("what the step returns", array)
             self.result = tree, [self.view(array) for array in arrays]
             self.grads = [(t, None if t.grad is None else self.view(t.grad)) for t in self.tensors]
-        return put_together(tree, [array.copy() for array in arrays])
+        return put_together(tree, [array.copy("K") for array in arrays])
 
     def _note(self, module: Module, inputs: Any, output: Any) -> None:
         if _state.recorder is self:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine import Op, Rule, _state
+from chainrule.kernels.layout import put_channels_last
 
 BACKEND = "cpu"
 CHANNELS_LAST = np.empty((2, 2, 2, 2), np.float32).transpose(0, 3, 1, 2)
@@ -69,9 +70,16 @@ def empty_image(n: int, c: int, h: int, w: int) -> np.ndarray:
 
 
 def pixels(x: np.ndarray) -> np.ndarray:
-    """An image batch ``(n, c, h, w)`` as the array ``(n, h, w, c)`` that its memory is; copied if it is not."""
-    last = x.transpose(0, 2, 3, 1)
-    return last if last.flags.c_contiguous else _copied(last, np.empty(last.shape, x.dtype))
+    """Images ``(n, c, ...)`` as the array ``(n, ..., c)`` that their memory is; copied if it is not."""
+    last = x.transpose(0, *range(2, x.ndim), 1)
+    if last.flags.c_contiguous:
+        return last
+    to = np.empty(last.shape, x.dtype)
+    if not (x.flags.c_contiguous and x.dtype == np.float32 and x.size):
+        return _copied(last, to)
+    n, c = x.shape[:2]
+    call(put_channels_last, x.reshape(n, c, -1), to.reshape(n, -1, c))
+    return to
 
 
 def flat(x: np.ndarray) -> np.ndarray:

@@ -188,7 +188,7 @@ class Plan:
         for tensor, g in self._grads:
             tensor.grad = g
         tree, arrays = self._result
-        return put_together(tree, [array.copy() for array in arrays])
+        return put_together(tree, [array.copy("K") for array in arrays])
 
 
 class State:

@@ -142,17 +142,20 @@ def _rows(x, dim):
 
 def _along(which, x, dim):
     c = x.shape[dim]
-    rows = _rows(x, dim).reshape(-1, c)
-    y = empty(rows.shape)
-    call(_compute, which, rows, rows, y)
-    turned = x.swapaxes(dim, -1).shape
+    turned = _rows(x, dim)
+    rows, y = turned.reshape(-1, c), empty(turned.shape)
+    call(_compute, which, rows, rows, y.reshape(-1, c))
+
+    def back(result):
+        # An array that owns its memory as it is: a view would be copied by the engine.
+        return result if dim in (-1, x.ndim - 1) else result.swapaxes(dim, -1)
 
     def gx(gy):
         result = empty(y.shape)
-        call(_compute, which + 1, _rows(gy, dim).reshape(-1, c), y, result)
-        return result.reshape(turned).swapaxes(dim, -1)
+        call(_compute, which + 1, _rows(gy, dim).reshape(-1, c), y.reshape(-1, c), result.reshape(-1, c))
+        return back(result)
 
-    return y.reshape(turned).swapaxes(dim, -1), (gx,)
+    return back(y), (gx,)
 
 
 def _has_classes(x, dim=-1):
