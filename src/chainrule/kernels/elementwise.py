@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 from chainrule import ops
 from chainrule.kernels.machine import inner, jit
+from chainrule.kernels.microkernel import address
 from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import call, flat, kernel, like
 from chainrule.ops.elementwise import ERF_P, ERF_Q, ERF_R, ERF_S
@@ -153,6 +154,11 @@ def _part(block):
 def _compute_block(block, which, a, u, v, y):
     part = _part(block)
     a, u, v, y = f32(a), u[part], v[part], y[part]
+    # A loop that overwrites what it reads is not vectorised.
+    if address(u) == address(y):
+        u = u.copy()
+    if address(v) == address(y):
+        v = v.copy()
     if which == RELU:
         for i in range(len(y)):
             y[i] = f32(0) if u[i] < 0 else u[i]
