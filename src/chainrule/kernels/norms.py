@@ -19,7 +19,7 @@ from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.recording import plain
-from chainrule.kernels.registry import BACKEND, call, empty, empty_image, kernel, pixels
+from chainrule.kernels.registry import BACKEND, call, empty, empty_image, in_order, kernel, pixels
 from chainrule.kernels.replay import FUSED
 from chainrule.nn import norm
 
@@ -36,15 +36,6 @@ def _constant(value, size):
 def _rows(x):
     """``(n, c, ...)`` as a matrix with a row per example and position: a view if the channels are last in memory."""
     return pixels(x).reshape(-1, x.shape[1])
-
-
-def _contiguous(x):
-    """``x`` in C order."""
-    if x.flags.c_contiguous:
-        return x
-    copy = empty(x.shape)
-    call(np.copyto, copy, x)
-    return copy
 
 
 def _like_rows(x):
@@ -408,16 +399,16 @@ def _ends_in(x, weight=None, bias=None, *, normalized_shape, **_):
 def _normalise_features(x, weight, bias, eps, centred, shape):
     """The value, and the pullbacks of x, weight and bias."""
     d = math.prod(shape)
-    rows, y = _contiguous(x).reshape(-1, d), empty(x.shape)
-    scale = _constant(1, d) if weight is None else _contiguous(weight).reshape(d)
-    shift = _constant(0, d) if bias is None else _contiguous(bias).reshape(d)
+    rows, y = in_order(x).reshape(-1, d), empty(x.shape)
+    scale = _constant(1, d) if weight is None else in_order(weight).reshape(d)
+    shift = _constant(0, d) if bias is None else in_order(bias).reshape(d)
     moments = empty((len(rows), 3))
     call(_each, rows, scale, shift, eps, centred, y.reshape(-1, d), moments)
 
     def pull(gy):
         gx, gweight, gbias, of_parts = empty(x.shape), empty(shape), empty(shape), np.empty((PARTS, 2, d))
         results = gx.reshape(-1, d), gweight.reshape(d), gbias.reshape(d)
-        call(_each_back, rows, _contiguous(gy).reshape(-1, d), scale, centred, moments, of_parts, *results)
+        call(_each_back, rows, in_order(gy).reshape(-1, d), scale, centred, moments, of_parts, *results)
         return gx, gweight, gbias
 
     return y, _pullbacks(pull)

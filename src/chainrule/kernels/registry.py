@@ -82,6 +82,11 @@ def pixels(x: np.ndarray) -> np.ndarray:
     return to
 
 
+def in_order(x: np.ndarray) -> np.ndarray:
+    """``x`` in C order; copied only if its memory is not so already."""
+    return x if x.flags.c_contiguous else _copied(x, np.empty(x.shape, x.dtype))
+
+
 def flat(x: np.ndarray) -> np.ndarray:
     """All entries of ``x`` as one axis, in the order of its memory: a view if there are no gaps, else a copy.
 

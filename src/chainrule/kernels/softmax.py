@@ -11,7 +11,7 @@ from chainrule import ops
 from chainrule.kernels.elementwise import BLOCK, _bits, _of_bits, exp, inlined
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.parallel import SERIAL, in_parallel
-from chainrule.kernels.registry import call, empty, kernel
+from chainrule.kernels.registry import call, empty, in_order, kernel
 
 f32 = np.float32
 CHUNK = 1024  # entries summed in float32 before the sum goes on in float64
@@ -131,13 +131,8 @@ def _compute(which, u, v, y):
 
 
 def _rows(x, dim):
-    """``x`` with the axis ``dim`` last, in C order; copied only if its memory is not so already."""
-    turned = x.swapaxes(dim, -1)
-    if turned.flags.c_contiguous:
-        return turned
-    rows = empty(turned.shape)
-    call(np.copyto, rows, turned)
-    return rows
+    """``x`` with the axis ``dim`` last, in C order."""
+    return in_order(x.swapaxes(dim, -1))
 
 
 def _along(which, x, dim):
