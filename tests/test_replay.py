@@ -198,6 +198,33 @@ def test_inference():
     assert not compiled(x).requires_grad
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_large_results_are_the_callers_own(backend, turned):
+    model = mlp((30, 200, 400))
+
+    @chainrule.compile
+    def step(x):
+        with no_grad():
+            hidden = model(x)
+            y = ops.sigmoid(hidden)
+            return (y.T if turned else y), hidden, (y * hidden).sum(), y[:2]
+
+    batches = [np.random.default_rng(i).standard_normal((100, 30)).astype(np.float32) for i in range(5)]
+    assert replay.LARGE < 100 * 400 * 4
+    with using(backend):
+        found = [step(x) for x in batches]
+        for x, (y, hidden, total, part) in zip(batches, found, strict=True):  # what was returned before is still there
+            expected = model(x).value
+            assert np.array_equal(hidden.value, expected)
+            assert np.array_equal(y.value.T if turned else y.value, ops.sigmoid(expected))
+            assert np.array_equal(part.value, ops.sigmoid(expected)[:2])
+            assert np.array_equal(total.value, (ops.sigmoid(expected) * expected).sum())
+        found[-1][1].value[...] = 7  # and may be written into
+        assert np.array_equal(step(batches[0])[1].value, found[0][1].value)
+    assert any(isinstance(plan, replay.Plan) for plan in step._plans.values())
+
+
 def test_switching_between_training_and_evaluation():
     twins = [convnet(), convnet()]
     compiled = chainrule.compile(lambda x: twins[1](x))

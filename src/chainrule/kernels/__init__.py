@@ -1,5 +1,5 @@
 """Fast replacements of rules: loops compiled by Numba, used with ``using("cpu")``. No kernel is without its rule."""
 
-from chainrule.kernels import convolutions, elementwise, linear, norms, optimizers, pools, softmax
+from chainrule.kernels import attention, convolutions, elementwise, linear, norms, optimizers, pools, softmax
 
-__all__ = ["convolutions", "elementwise", "linear", "norms", "optimizers", "pools", "softmax"]
+__all__ = ["attention", "convolutions", "elementwise", "linear", "norms", "optimizers", "pools", "softmax"]

@@ -135,6 +135,18 @@ def make_externals_known() -> None:
         _waiting.popitem()[1]()
 
 
+@functools.cache
+def _of_whole_vectors() -> Any:
+    """The target for which loops are vectorised: by itself LLVM uses half of Intel's AVX-512 registers.
+
+    That was right for those of 2017, which slowed down when whole ones were in use.
+    """
+    codegen, options = cpu_target.target_context.codegen(), {"opt": numba.config.OPT}
+    codegen._customize_tm_options(options)
+    options["features"] += ",-prefer-256-bit"
+    return binding.Target.from_triple(binding.get_process_triple()).create_target_machine(**options)
+
+
 OWN_NAMES = re.compile(__package__.replace(".", ".*"))
 
 
@@ -159,7 +171,13 @@ def _compile_each_kernel_as_a_whole() -> None:
             for function in ours:
                 if function.linkage == Linkage.linkonce_odr:
                     function.linkage = Linkage.internal
-            optimise(library)
+            codegen = library._codegen
+            usual = codegen._tm
+            codegen._tm = _of_whole_vectors() if ours else usual
+            try:
+                optimise(library)
+            finally:
+                codegen._tm = usual
 
     def finished(library: JITCodeLibrary) -> None:
         _, is_part = functions(library)

@@ -19,7 +19,7 @@ from chainrule.kernels import elementwise
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.recording import plain
-from chainrule.kernels.registry import BACKEND, call, empty, empty_image, in_order, kernel, pixels
+from chainrule.kernels.registry import BACKEND, call, empty, empty_image, in_order, kernel, pixels, pulled_together
 from chainrule.kernels.replay import FUSED
 from chainrule.nn import norm
 
@@ -43,20 +43,6 @@ def _like_rows(x):
     if x.ndim == 4:
         return empty_image(*x.shape)
     return np.moveaxis(empty((x.shape[0], *x.shape[2:], x.shape[1])), -1, 1)
-
-
-def _pullbacks(pull):
-    """The pullbacks of x, weight and bias, all of which ``pull(gy)`` computes in one pass, once for the three."""
-    waiting: dict = {}  # those of the three that were not asked yet for what was computed: for which gy, and what
-
-    def pulled(gy, place):
-        known, results = waiting.pop(place, (None, None))
-        if known is not gy:
-            results = pull(gy)
-            waiting.update(dict.fromkeys({0, 1, 2} - {place}, (gy, results)))
-        return results[place]
-
-    return tuple(functools.partial(pulled, place=place) for place in range(3))
 
 
 # ------------------------------------------------------------------------------------------------ batch norm, compiled
@@ -149,14 +135,17 @@ def _follow(moments, rows, momentum, running_mean, running_var, num_batches_trac
 
 
 @inner(**exact)
+def _factors_of(j, moments, weight, bias, eps):
+    """``mean``, ``scale`` and ``shift``, with which ``y = (x - mean) * scale + shift`` in channel j."""
+    scale = weight[j] / math.sqrt(moments[2, j] + eps)
+    return moments[0, j], np.float32(scale), np.float32(bias[j] - moments[1, j] * scale)
+
+
+@inner(**exact)
 def _factors(moments, weight, bias, eps):
-    """``mean``, ``scale`` and ``shift``, with which ``y = (x - mean) * scale + shift``."""
     factors = np.empty((3, len(weight)), np.float32)
     for j in range(len(weight)):
-        scale = weight[j] / math.sqrt(moments[2, j] + eps)
-        factors[0, j] = moments[0, j]
-        factors[1, j] = scale
-        factors[2, j] = bias[j] - moments[1, j] * scale
+        factors[0, j], factors[1, j], factors[2, j] = _factors_of(j, moments, weight, bias, eps)
     return factors
 
 
@@ -202,22 +191,26 @@ def _sums_of_part(part, x, v, gy, mean, relu, of_parts):
 
 
 @inner(**exact)
-def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
+def _back_factors_of(j, rows, moments, weight, eps, of_parts, gweight, gbias):
     """``mean``, ``scale``, ``slope`` and ``offset``, with which ``gx = gy * scale - (x - mean) * slope - offset``; and
     the gradients of weight and bias: the sums of gy times xhat, and of gy."""
+    total, product = 0.0, 0.0
+    for part in range(len(of_parts)):
+        total += of_parts[part, 0, j]
+        product += of_parts[part, 1, j]
+    rstd = 1 / math.sqrt(moments[2, j] + eps)
+    product = (product - moments[1, j] * total) * rstd
+    gweight[j], gbias[j] = product, total
+    scale = weight[j] * rstd
+    slope = np.float32(scale * rstd * product / rows)
+    return moments[0, j], np.float32(scale), slope, np.float32(scale * total / rows - moments[1, j] * slope)
+
+
+@inner(**exact)
+def _back_factors(rows, moments, weight, eps, of_parts, gweight, gbias):
     factors = np.empty((4, len(weight)), np.float32)
     for j in range(len(weight)):
-        total, product = 0.0, 0.0
-        for part in range(PARTS):
-            total += of_parts[part, 0, j]
-            product += of_parts[part, 1, j]
-        rstd = 1 / math.sqrt(moments[2, j] + eps)
-        product = (product - moments[1, j] * total) * rstd
-        gweight[j], gbias[j] = product, total
-        scale = weight[j] * rstd
-        slope = scale * rstd * product / rows
-        factors[0, j], factors[1, j], factors[2, j] = moments[0, j], scale, slope
-        factors[3, j] = scale * total / rows - moments[1, j] * slope
+        factors[:, j] = _back_factors_of(j, rows, moments, weight, eps, of_parts, gweight, gbias)
     return factors
 
 
@@ -241,6 +234,85 @@ def _back(x, v, gy, moments, weight, eps, relu, constant, of_parts, gx, gweight,
     in_parallel(_gx_of_part, PARTS, (x, v, gy, factors, relu, gx), x.size >= SERIAL)
 
 
+# ------------------------------------------------------------------------------------- batch norm, channels not last
+
+
+CHUNK = 1024  # entries summed in float32 before the sum goes on in float64
+
+
+@inner(**sums_only)
+def _moments_of_channel(x, j, moments):
+    """What :func:`_moments` computes, of images ``(n, c, positions)``, whose channels are each read twice."""
+    count, total = x.shape[0] * x.shape[2], 0.0
+    for i in range(len(x)):
+        for start in range(0, x.shape[2], CHUNK):
+            chunk, part = x[i, j, start : start + CHUNK], np.float32(0)
+            for k in range(len(chunk)):
+                part += chunk[k]
+            total += np.float64(part)
+    centre, rest, squares = np.float32(total / count), 0.0, 0.0
+    for i in range(len(x)):
+        for start in range(0, x.shape[2], CHUNK):
+            chunk, part, square = x[i, j, start : start + CHUNK], np.float32(0), np.float32(0)
+            for k in range(len(chunk)):
+                deviation = chunk[k] - centre
+                part += deviation
+                square += deviation * deviation
+            rest += np.float64(part)
+            squares += np.float64(square)
+    left = rest / count  # by rounding the centre
+    moments[0, j] = centre + left
+    moments[1, j] = centre + left - moments[0, j]
+    moments[2, j] = squares / count - left * left
+
+
+@inner(**exact)
+def _normalise_channel(j, x, moments, weight, bias, eps, constant, y):
+    if not constant:
+        _moments_of_channel(x, j, moments)
+    mean, scale, shift = _factors_of(j, moments, weight, bias, eps)
+    for i in range(len(x)):
+        for k in range(x.shape[2]):
+            y[i, j, k] = (x[i, j, k] - mean) * scale + shift
+
+
+@jit(**exact)
+def _normalise_channels(x, moments, weight, bias, eps, constant, y):
+    """Moments, unless they are ``constant``, and what :func:`_normalise` computes."""
+    in_parallel(_normalise_channel, x.shape[1], (x, moments, weight, bias, eps, constant, y), x.size >= SERIAL)
+
+
+@inner(**sums_only)
+def _sums_of_channel(x, gy, j, mean, sums):
+    sums[0, j] = sums[1, j] = 0
+    for i in range(len(x)):
+        for start in range(0, x.shape[2], CHUNK):
+            g, v = gy[i, j, start : start + CHUNK], x[i, j, start : start + CHUNK]
+            total, product = np.float32(0), np.float32(0)
+            for k in range(len(g)):
+                total += g[k]
+                product += g[k] * (v[k] - mean)
+            sums[0, j] += total
+            sums[1, j] += product
+
+
+@inner(**exact)
+def _back_of_channel(j, x, gy, moments, weight, eps, constant, of_parts, gx, gweight, gbias):
+    _sums_of_channel(x, gy, j, moments[0, j], of_parts[0])
+    rows = math.inf if constant else float(x.shape[0] * x.shape[2])
+    mean, scale, slope, offset = _back_factors_of(j, rows, moments, weight, eps, of_parts, gweight, gbias)
+    for i in range(len(x)):
+        for k in range(x.shape[2]):
+            gx[i, j, k] = gy[i, j, k] * scale - (x[i, j, k] - mean) * slope - offset
+
+
+@jit(**exact)
+def _back_of_channels(x, gy, moments, weight, eps, constant, of_parts, gx, gweight, gbias):
+    """What :func:`_back` computes."""
+    arguments = x, gy, moments, weight, eps, constant, of_parts, gx, gweight, gbias
+    in_parallel(_back_of_channel, x.shape[1], arguments, x.size >= SERIAL)
+
+
 # ---------------------------------------------------------------------------------------------------------- batch norm
 
 
@@ -255,24 +327,59 @@ def _accepts(x, running_mean=None, running_var=None, weight=None, bias=None, *, 
 @kernel(ops.batch_norm, _accepts)
 def batch_norm(x, running_mean=None, running_var=None, weight=None, bias=None, *, training=False, eps=1e-5):
     global _latest
-    rows, y, c = _rows(x), _like_rows(x), x.shape[1]
-    moments, of_parts = empty((3, c)), np.empty((PARTS, 2, c))
-    if training:
-        call(_moments, rows, of_parts, moments)
-        _latest = weakref.ref(y), moments
-    else:
+    c, constant = x.shape[1], not training
+    moments = empty((3, c))
+    if constant:
         call(_given_moments, running_mean, running_var, moments)
     scale = _constant(1, c) if weight is None else weight
-    call(_normalise, rows, moments, scale, _constant(0, c) if bias is None else bias, eps, False, _rows(y))
+    shift = _constant(0, c) if bias is None else bias
+    normalise = _in_channels if x.flags.c_contiguous and x.size > len(x) * c else _in_rows
+    y, pull = normalise(x, moments, scale, shift, eps, constant)
+    if training:
+        _latest = weakref.ref(y), moments
+    gx, gweight, gbias = pulled_together(pull)
+    return y, (gx, None, None, gweight, gbias)
+
+
+def _in_rows(x, moments, weight, bias, eps, constant):
+    """Value and gradients, with the channels last in memory."""
+    rows, y, c = _rows(x), _like_rows(x), x.shape[1]
+    if not constant:
+        call(_moments, rows, np.empty((PARTS, 2, c)), moments)
+    call(_normalise, rows, moments, weight, bias, eps, False, _rows(y))
 
     def pull(gy):
         gx, gweight, gbias, of_parts = _like_rows(x), empty((c,)), empty((c,)), np.empty((PARTS, 2, c))
-        grows, results = _rows(gy), (_rows(gx), gweight, gbias)
-        call(_back, rows, rows, grows, moments, scale, eps, False, not training, of_parts, *results)
+        results = _rows(gx), gweight, gbias
+        call(_back, rows, rows, _rows(gy), moments, weight, eps, False, constant, of_parts, *results)
         return gx, gweight, gbias
 
-    gx, gweight, gbias = _pullbacks(pull)
-    return y, (gx, None, None, gweight, gbias)
+    return y, pull
+
+
+def _in_channels(x, moments, weight, bias, eps, constant):
+    """Value and gradients, with all positions of a channel together in memory."""
+    n, c = x.shape[:2]
+    channels, y = x.reshape(n, c, -1), empty(x.shape)
+    call(_normalise_channels, channels, moments, weight, bias, eps, constant, y.reshape(n, c, -1))
+
+    def pull(gy):
+        gx, gweight, gbias, of_parts = empty(x.shape), empty((c,)), empty((c,)), np.empty((1, 2, c))
+        results = gx.reshape(n, c, -1), gweight, gbias
+        call(
+            _back_of_channels,
+            channels,
+            in_order(gy).reshape(n, c, -1),
+            moments,
+            weight,
+            eps,
+            constant,
+            of_parts,
+            *results,
+        )
+        return gx, gweight, gbias
+
+    return y, pull
 
 
 _latest = (lambda: None, None)  # the output of the batch norm computed last, in training, and the moments of its batch
@@ -411,7 +518,7 @@ def _normalise_features(x, weight, bias, eps, centred, shape):
         call(_each_back, rows, in_order(gy).reshape(-1, d), scale, centred, moments, of_parts, *results)
         return gx, gweight, gbias
 
-    return y, _pullbacks(pull)
+    return y, pulled_together(pull)
 
 
 @kernel(ops.layer_norm, _ends_in)

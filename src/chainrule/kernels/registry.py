@@ -109,3 +109,17 @@ def like(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _copied(x: np.ndarray, to: np.ndarray) -> np.ndarray:
     call(np.copyto, to, x)
     return to
+
+
+def pulled_together(pull: Callable) -> tuple[Callable, ...]:
+    """The pullbacks of three inputs, whose gradients ``pull(gy)`` computes in one pass, once for the three."""
+    waiting: dict = {}  # those of the three that were not asked yet for what was computed: for which gy, and what
+
+    def pulled(gy: np.ndarray, place: int) -> np.ndarray:
+        known, results = waiting.pop(place, (None, None))
+        if known is not gy:
+            results = pull(gy)
+            waiting.update(dict.fromkeys({0, 1, 2} - {place}, (gy, results)))
+        return results[place]
+
+    return tuple(functools.partial(pulled, place=place) for place in range(3))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
+from numpy.lib.stride_tricks import as_strided
 
 from chainrule.engine import Tensor, _state
 from chainrule.kernels.machine import release_freed_memory
@@ -30,6 +31,7 @@ from chainrule.optim import Optimizer
 
 PLANS = 8  # so many shapes of inputs are kept at a time: each has memory of its own
 LINE = 64  # bytes; arrays begin where a line of the cache does
+LARGE = 1 << 16  # bytes; a result as large is computed where it stays, not copied from memory that is used again
 
 FUSED: dict[tuple[Callable, Callable], Callable] = {}
 """Two compiled functions called one after the other -> one that does both. It is called with the arguments of
@@ -123,13 +125,15 @@ class Plan:
         self._memories = recording.memories
         pairs = zip(first.memories, recording.memories, strict=True)
         self._outside = [a.owner() if a.owner() is b.owner() else None for a, b in pairs]  # there before the step
+        self._anew = self._made_anew(recording)
         kept = [*recording.result[1], *[view for _, view in recording.grads if view]]
         calls = fused(recording.calls, {view.memory for view in kept})
         _let_go(calls)
         used: dict[int, list[int]] = {}
+        anew = {view.memory for view in self._anew}
         for time, (_, args) in enumerate([*calls, (None, kept)]):
             for view in args:
-                if isinstance(view, View) and self._own(view.memory):
+                if isinstance(view, View) and self._own(view.memory) and view.memory not in anew:
                     used.setdefault(view.memory, []).append(time)
         sizes = {m: (min(times), max(times), self._memories[m].nbytes) for m, times in used.items()}
         places, size = arranged(sizes)
@@ -140,8 +144,19 @@ class Plan:
         self._made: dict[View, np.ndarray] = {}
         self._calls = [(function, self._arrays(args)) for function, args in calls]
         self._result = recording.result[0], self._arrays(recording.result[1])
+        self._copied = [view not in self._anew for view in recording.result[1]]
         grads = self._arrays([view for _, view in recording.grads])
         self._grads = [(tensor, g) for (tensor, _), g in zip(recording.grads, grads, strict=True)]
+
+    def _made_anew(self, recording: Recording) -> dict[View, list[tuple[list, int, View]]]:
+        """Large results, each all of its memory: every run makes it anew. And the arguments that lie in it."""
+        kept = {view.memory for _, view in recording.grads if view}
+        large = (v for v in recording.result[1] if self._memories[v.memory].nbytes >= LARGE)
+        return {v: [] for v in large if self._own(v.memory) and v.memory not in kept and self._is_whole(v)}
+
+    def _is_whole(self, view: View) -> bool:
+        made = empty(view)
+        return made.nbytes == self._memories[view.memory].nbytes and made.strides == view.strides
 
     def _own(self, memory: int) -> bool:
         m = self._memories[memory]
@@ -152,8 +167,11 @@ class Plan:
         for place, view in enumerate(args):
             if isinstance(view, View):
                 number = self._memories[view.memory].input
+                result = next((v for v in self._anew if v.memory == view.memory), None)
                 if number is not None:
                     self._given.append((arrays, place, number, view))
+                elif result is not None:
+                    self._anew[result].append((arrays, place, view))
                 else:
                     arrays[place] = self._made.setdefault(view, self._array(view))
         return arrays
@@ -173,22 +191,34 @@ class Plan:
         """Are there no gradients yet where there were none?"""
         return all(tensor.grad is None for tensor in self.ungraded)
 
-    def forget(self) -> None:
-        """Fill the memory with rubbish: not a number."""
-        self._arena[...] = 255
-
-    def run(self, inputs: Sequence[np.ndarray]) -> Any:
-        """Replay the step."""
+    def run(self, inputs: Sequence[np.ndarray], forget: bool = False) -> Any:
+        """Replay the step; if told to forget, in memory that was filled with rubbish: not a number."""
+        if forget:
+            self._arena[...] = 255
         for args, place, number, view in self._given:
             x = inputs[number]
             whole = view.shape == x.shape and view.strides == x.strides and view.offset == 0
             args[place] = x if whole else array_at(x, _address(x), view)
+        for result, uses in self._anew.items():
+            self._make(result, uses, forget)
         for function, args in self._calls:
             function(*args)
         for tensor, g in self._grads:
             tensor.grad = g
         tree, arrays = self._result
-        return put_together(tree, [array.copy("K") for array in arrays])
+        found = [array.copy("K") if own else array for array, own in zip(arrays, self._copied, strict=True)]
+        for uses in self._anew.values():
+            for args, place, _ in uses:
+                args[place] = None  # it is the caller's now
+        return put_together(tree, found)
+
+    def _make(self, result: View, uses: Sequence[tuple[list, int, View]], forget: bool) -> None:
+        """Memory for a result."""
+        made = empty(result)
+        if forget:
+            made.ravel("K").view(np.uint8)[...] = 255
+        for args, place, view in uses:
+            args[place] = made if view == result else array_at(made, _address(made), view)
 
 
 class State:
@@ -233,9 +263,8 @@ class State:
     def other_bits(self, plan: Plan, inputs: Sequence[np.ndarray], result: Any) -> str | None:
         """What replaying from this state, in place of the step that was just run, does in another way."""
         self.exchange()
-        plan.forget()
         try:
-            replayed = plan.run(inputs)
+            replayed = plan.run(inputs, forget=True)
             name = _first_other(
                 ("what it returns", result, replayed),
                 *[("a gradient", g, t.grad) for g, t in zip(self._grads, self._tensors, strict=True)],
@@ -363,6 +392,11 @@ def array_at(owner: Any, start: int, view: View) -> np.ndarray:
     array = np.ndarray(view.shape, view.dtype, memory, -low, view.strides)
     array.flags.writeable = view.writeable
     return array
+
+
+def empty(view: View) -> np.ndarray:
+    """An array like the one that a view describes, with memory of its own, without gaps."""
+    return np.empty_like(as_strided(np.empty(1, view.dtype), view.shape, view.strides))
 
 
 def _address(array: np.ndarray) -> int:

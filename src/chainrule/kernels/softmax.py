@@ -14,6 +14,7 @@ from chainrule.kernels.parallel import SERIAL, in_parallel
 from chainrule.kernels.registry import call, empty, in_order, kernel
 
 f32 = np.float32
+LONG = 64  # entries that a row has if it is exponentiated by itself
 CHUNK = 1024  # entries summed in float32 before the sum goes on in float64
 
 
@@ -24,7 +25,7 @@ def _rank(bits):
 
 
 @inner
-def _largest(row):
+def largest(row):
     """The largest entry, as an integer: LLVM has no vector instruction for the one of floats that heeds a NaN."""
     top = _rank(_bits(row[0]))
     for i in range(len(row)):
@@ -33,7 +34,7 @@ def _largest(row):
 
 
 @inner
-def _sum(row):
+def sum_of(row):
     total = 0.0
     for start in range(0, len(row), CHUNK):
         chunk, part = row[start : start + CHUNK], f32(0)
@@ -44,10 +45,23 @@ def _sum(row):
 
 
 @inner
+def _sum_of_exponentials(row):
+    """The sum of the exponentials, which take the place of the entries."""
+    total = 0.0
+    for start in range(0, len(row), CHUNK):
+        chunk, part = row[start : start + CHUNK], f32(0)
+        for i in range(len(chunk)):
+            chunk[i] = exp(chunk[i])
+            part += chunk[i]
+        total += np.float64(part)
+    return f32(total)
+
+
+@inner
 def _shift(x, z):
     """Each row minus its largest entry."""
     for i in range(len(x)):
-        m = _largest(x[i])
+        m = largest(x[i])
         for k in range(x.shape[1]):
             z[i, k] = x[i, k] - m
 
@@ -60,7 +74,7 @@ def _copy(x, y):
 
 
 @inner
-def _exponentiate(z):
+def exponentiate(z):
     """In place: of two arrays LLVM must prove that they do not overlap."""
     entries = z.ravel()
     for i in range(len(entries)):
@@ -90,32 +104,33 @@ def _compute_block(block, which, u, v, y):
     n, c = y.shape
     if which == SOFTMAX:
         _shift(u, y)
-        _exponentiate(y)
+        if c < LONG:
+            exponentiate(y)
         for i in range(n):
-            scale = f32(1) / _sum(y[i])
+            scale = f32(1) / (sum_of(y[i]) if c < LONG else _sum_of_exponentials(y[i]))
             for k in range(c):
                 y[i, k] *= scale
     elif which == SOFTMAX_GX:
         for i in range(n):
             for k in range(c):
                 y[i, k] = u[i, k] * v[i, k]
-            mean = _sum(y[i])
+            mean = sum_of(y[i])
             for k in range(c):
                 y[i, k] = v[i, k] * (u[i, k] - mean)
     elif which == LOG_SOFTMAX:
         _shift(u, y)
         e = np.empty_like(y)
         _copy(y, e)
-        _exponentiate(e)
+        exponentiate(e)
         for i in range(n):
-            log_sum = f32(math.log(_sum(e[i])))
+            log_sum = f32(math.log(sum_of(e[i])))
             for k in range(c):
                 y[i, k] -= log_sum
     elif which == LOG_SOFTMAX_GX:
         _copy(v, y)
-        _exponentiate(y)
+        exponentiate(y)
         for i in range(n):
-            total = _sum(u[i])
+            total = sum_of(u[i])
             for k in range(c):
                 y[i, k] = u[i, k] - y[i, k] * total
     elif which == SCALE:
@@ -181,10 +196,10 @@ def _cross_entropy_block(block, x, target, smoothing, count, losses, d):
     for i in range(len(x)):
         losses[i] = f32(smoothing - 1) * d[i, target[i]]
         if smoothing > 0:
-            losses[i] -= spread * _sum(d[i])
-    _exponentiate(d)
+            losses[i] -= spread * sum_of(d[i])
+    exponentiate(d)
     for i in range(len(x)):
-        s = _sum(d[i])
+        s = sum_of(d[i])
         losses[i] += f32(math.log(s))
         scale = share / s
         for k in range(c):
