@@ -32,11 +32,19 @@ def test_linear_in_every_size_of_tile(batch, d, m):
 
 
 WAYS = {
-    "windows, few channels": ((2, 3, 9, 7), 5, 3, 1, 1),
+    "few channels": ((2, 3, 9, 7), 5, 3, 1, 1),
+    "few channels, wide": ((3, 6, 7, 75), 16, (5, 4), 1, (2, 1)),
+    "few channels, 16 wide": ((2, 16, 3, 18), 16, (2, 3), 1, 0),
+    "few channels, 17 wide": ((2, 2, 3, 17), 1, (1, 5), 1, (0, 2)),
+    "few channels, 33 wide": ((1, 1, 6, 33), 3, (4, 1), 1, (3, 0)),
+    "few channels, a kernel of 16": ((2, 1, 3, 40), 2, (2, 16), 1, (1, 15)),
+    "few channels, wide padding": ((2, 3, 2, 3), 4, 3, 1, 3),
+    "windows, many channels": ((2, 17, 9, 7), 5, (2, 3), 1, 1),
+    "windows, a kernel of 17": ((2, 1, 3, 40), 2, (2, 17), 1, (1, 3)),
     "windows, stride 2": ((3, 16, 9, 8), 16, 3, 2, 1),
     "windows, 7 x 7": ((1, 3, 15, 14), 6, 7, 2, 3),
     "windows, oblong": ((2, 4, 6, 8), 7, (2, 3), (1, 2), (0, 1)),
-    "windows, wide padding": ((2, 3, 2, 3), 4, 3, 1, 3),
+    "windows, wide padding": ((2, 3, 2, 3), 17, 3, 1, 3),
     "product": ((2, 24, 5, 7), 9, 1, 1, 0),
     "1 x 1 with stride": ((2, 24, 5, 7), 9, 1, 2, 0),
     "winograd 2": ((2, 16, 5, 3), 32, 3, 1, 1),
@@ -86,7 +94,7 @@ def test_conv2d_equals_pytorch_in_float64(way):
     assert gweight < (250 if "winograd" in way else 16)
 
 
-@pytest.mark.parametrize("way", ["windows, stride 2", "product", "winograd 2", "winograd 4"])
+@pytest.mark.parametrize("way", ["few channels", "windows, stride 2", "product", "winograd 2", "winograd 4"])
 def test_memory_layout_changes_no_bit(way):
     (x, weight, bias, gy), params = drawn(*WAYS[way])
 
@@ -105,7 +113,7 @@ def test_results_have_their_channels_last_in_memory():
         assert image.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-@pytest.mark.parametrize("way", ["windows, few channels", "winograd 2", "winograd 4"])
+@pytest.mark.parametrize("way", ["few channels", "windows, many channels", "winograd 2", "winograd 4"])
 def test_float64_never_takes_winograds_way(way):
     (x, weight, bias, gy), params = drawn(*WAYS[way])
     doubles = [a.astype(np.float64) for a in (x, weight, bias, gy)]
@@ -113,7 +121,7 @@ def test_float64_never_takes_winograds_way(way):
     assert all(np.abs(one - other).max() < 1e-12 * np.abs(other).max() for one, other in pairs)
 
 
-@pytest.mark.parametrize("way", ["windows, stride 2", "product", "winograd 2", "winograd 4"])
+@pytest.mark.parametrize("way", ["few channels", "windows, stride 2", "product", "winograd 2", "winograd 4"])
 def test_gradients_pass_the_checker(way):
     # The checker works in float64; a convolution is linear in each input, so differences with a step of 1 are exact
     # but for rounding, and float32 is enough.

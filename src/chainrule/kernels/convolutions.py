@@ -1,7 +1,8 @@
 """Convolutions of images whose memory has the channels last.
 
-A 1 x 1 kernel is a matrix product; 3 x 3 kernels with stride 1 go by Winograd's way; for all others the windows of some
-pixels at a time are copied to the rows of a matrix, small enough to stay in the cache.
+A 1 x 1 kernel is a matrix product; 3 x 3 kernels with stride 1 go by Winograd's way; a few channels are multiplied
+where they lie; for all others the windows of some pixels at a time are copied to the rows of a matrix, small enough to
+stay in the cache.
 """
 
 import functools
@@ -10,7 +11,7 @@ import math
 import numpy as np
 
 from chainrule import ops
-from chainrule.kernels import elementwise, winograd
+from chainrule.kernels import elementwise, planes, winograd
 from chainrule.kernels.linear import product, sum_of_rows
 from chainrule.kernels.machine import inner, jit
 from chainrule.kernels.microkernel import LANES, address, copy_vector
@@ -146,7 +147,7 @@ def _usual(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
 
 @kernel(ops.conv2d, _usual)
 def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
-    """By a product, by Winograd's way, or by windows."""
+    """By a product, by Winograd's way, row by row, or by windows."""
     n, c, h, w = x.shape
     m, _, *kernel_size = weight.shape
     kernel_size, stride, padding = (
@@ -160,6 +161,7 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     plus = NO_BIAS if bias is None else bias
     point = kernel_size == stride == (1, 1) and padding == (0, 0)
     size = winograd.tile_size(x.shape, weight.shape, stride, padding, out)
+    few = planes.fits((c, m), kernel_size, stride)
     by_rows = of_weight.reshape(m, -1)
     windows = Windows(of_x, kernel_size, stride, padding, out, by_rows.shape[1])
 
@@ -177,6 +179,8 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
             size,
             of_y,
         )
+    elif few:
+        call(planes.convolve, of_x, of_weight, False, padding, plus, of_y)
     else:
         windows.convolve(by_rows, plus, of_y)
 
@@ -186,6 +190,9 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
             product(_matrix(of_gy), by_rows, _matrix(pixels(found)))
         elif size:
             call(winograd.convolve, of_gy, of_weight, True, _zeros(c), False, 2 - padding[0], size, pixels(found))
+        elif few and all(p < k for p, k in zip(padding, kernel_size, strict=True)):
+            around = kernel_size[0] - 1 - padding[0], kernel_size[1] - 1 - padding[1]
+            call(planes.convolve, of_gy, of_weight, True, around, NO_BIAS, pixels(found))
         else:
             windows.image_gradient(of_gy, by_rows, pixels(found))
         return found
