@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-fast lint bench bench-check clean
+.PHONY: help train test test-fast lint docs bench bench-check clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -22,6 +22,10 @@ lint: .venv/dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/dev  ## the documentation site, in build/docs/html
+	$(BIN)/python docs/site/build.py
+	@echo "open build/docs/html/index.html"
 
 bench: .venv/bench ## how fast, beside other libraries, about 15 minutes; python -m bench --help has more
 	$(BIN)/python -m bench

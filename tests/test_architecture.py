@@ -28,9 +28,11 @@ ALLOWED = {
     "check": {"engine", "ops", "nn", "errors"},
     "interop": {"engine", "ops", "nn", "optim", "models", "files", "errors"},
     "train": {"engine", "ops", "nn", "optim", "data", "models", "interop", "files", "errors"},
-    "lab": {"engine", "ops", "nn", "optim", "data", "models", "interop", "train", "files", "errors"},
+    "derive": {"engine", "ops", "check", "errors"},
+    "explain": {"engine", "ops", "nn", "models", "check", "errors"},
+    "lab": {"engine", "ops", "nn", "optim", "data", "models", "interop", "train", "derive", "explain", "files", "errors"},
     "cli": {
-        *("engine", "ops", "nn", "optim", "data", "models", "check", "interop", "train", "lab"),
+        *("engine", "ops", "nn", "optim", "data", "models", "check", "interop", "train", "lab", "derive", "explain"),
         *("kernels", "processor", "files", "errors"),
     },
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_help_lists_the_commands_and_version_is_the_package_s(call):
 def test_examples_in_the_help_are_calls_that_parse(call):
     for command in COMMANDS:
         for line in app.commands[command].epilog.split("\n\n")[1:]:
-            program, name, *arguments = line.split()
+            program, name, *arguments = shlex.split(line)
             assert (program, name) == ("chainrule", command)
             parsed = app.commands[command].make_context(name, arguments, parent=app.make_context("chainrule", [name]))
             assert parsed.params

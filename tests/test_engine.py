@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from chainrule import OPS, Parameter, Tensor, grad, hessian, hvp, jacobian, no_grad, op, using
+from chainrule import OPS, Parameter, Tensor, grad, hessian, hvp, jacobian, no_grad, op, ops, using
 from chainrule.check import numeric_gradient
 
 
@@ -559,3 +559,22 @@ def test_repr_tells_the_numbers_and_the_origin():
     assert repr(x) == "Tensor([1., 2.], requires_grad=True)"
     assert repr(x * 2) == "Tensor([2., 4.], from mul)"
     assert repr((x * 2).source) == "mul((2,), ())"
+
+
+# -------------------------------------------------------------------------------------------------------- in notebooks
+
+
+def test_what_a_notebook_shows_of_a_tensor_and_of_an_op():
+    x = Tensor(np.array([[0.0, 1.0]]), requires_grad=True)
+    y = ops.softmax(x)
+    (y * np.array([1.0, 3.0])).sum().backward()
+    shown = x._repr_html_()
+    assert "Tensor (1, 2), float64" in shown
+    assert str(x.grad) in shown
+    assert "<th>from</th>" not in shown
+    assert "softmax((1, 2))" in y._repr_html_()
+    formulas = ops.softmax._repr_latex_()
+    assert formulas.startswith(r"$$\begin{aligned} & y_k = \frac{e^{x_k}}{\sum_i e^{x_i}} \\")
+    assert "sigma" not in formulas
+    of_ops = [op._repr_latex_() for op in OPS.values() if op.rule.__module__.startswith("chainrule.ops")]
+    assert all(found.count("{") == found.count("}") > 0 for found in of_ops)

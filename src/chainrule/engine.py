@@ -14,9 +14,11 @@ The engine knows no op's mathematics. Reading order: :class:`Op`, :class:`Tensor
 
 from __future__ import annotations
 
+import html
 import inspect
 import itertools
 import operator
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -162,6 +164,13 @@ class Op:
     def __repr__(self) -> str:
         """Name and shapes."""
         return f"<op {self.name}: {self.signature.text}>"
+
+    def _repr_latex_(self) -> str | None:
+        """In a notebook: the formulas of its docstring, forward and backward."""
+        doc = (inspect.getdoc(self.rule) or "").partition("Derivation:")[0]
+        lines = [" ".join(f[1].split()) for f in re.findall(r"^( *)\.\. math::(.*(?:\n\1 +\S.*)*)", doc, re.MULTILINE)]
+        aligned = r" \\ ".join(line if "&" in line else f"& {line}" for line in lines)
+        return rf"$$\begin{{aligned}} {aligned} \end{{aligned}}$$" if lines else None
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         """Run the op; on Tensors, remember how the result was made."""
@@ -477,6 +486,13 @@ class Tensor(NDArrayOperatorsMixin):
             f", from {self.source.op.name}" if self.source else ", requires_grad=True" if self.requires_grad else ""
         )
         return f"{type(self).__name__}({numbers}{dtype}{origin})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its numbers, and where they come from."""
+        rows = {"value": self.value, "grad": self.grad, "from": self.source}
+        given = ((name, html.escape(str(x))) for name, x in rows.items() if x is not None)
+        cells = "".join(f"<tr><th>{name}</th><td><pre>{text}</pre></td></tr>" for name, text in given)
+        return f"<table><caption>{type(self).__name__} {self.shape}, {self.dtype}</caption>{cells}</table>"
 
     # numbers out of it
 

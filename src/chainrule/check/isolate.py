@@ -156,22 +156,19 @@ def _failed(name: str, what: str, where: str = "", notes: Sequence[str] = ()) ->
 
 
 class Child:
-    """The process in which the user's code runs; when the context is left, it and all it started are ended."""
+    """The process in which the user's code runs; when the context is left, it and all it started are ended.
 
-    def __init__(self, job: Mapping[str, Any]):
-        self.job = job
+    It is the module ``worker`` that runs there: one that makes a :class:`chainrule.check.worker.Worker` of the job.
+    """
+
+    def __init__(self, job: Mapping[str, Any], worker: str = "chainrule.check.worker"):
+        self.job, self.worker = job, worker
         self.printed = b""
 
     def __enter__(self) -> Child:
         self.faults = tempfile.NamedTemporaryFile(prefix="chainrule-", suffix=".faults")
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "chainrule.check.worker",
-                json.dumps({**self.job, "faults": self.faults.name}),
-            ],
+            [sys.executable, "-P", "-m", self.worker, json.dumps({**self.job, "faults": self.faults.name})],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -195,12 +195,13 @@ class _Recorder:
         while frame is not None:
             file = frame.f_code.co_filename
             if file in self.files or not file.startswith(HOUSE):
-                return _place(frame)
+                return place_of(frame)
             frame = frame.f_back
         return Place("", 0, "", "")
 
 
-def _place(frame: FrameType) -> Place:
+def place_of(frame: FrameType) -> Place:
+    """The expression that a frame is at, and the name that its result gets there."""
     file, line = frame.f_code.co_filename, frame.f_lineno
     for i, position in enumerate(frame.f_code.co_positions()):
         if i == frame.f_lasti // 2 and None not in position:
@@ -216,7 +217,7 @@ def _place(frame: FrameType) -> Place:
             if name == RETURNED:  # what the caller calls it
                 caller = frame.f_back
                 inside = caller is not None and not caller.f_code.co_filename.startswith(HOUSE)
-                name = _place(caller).name if inside and caller is not None else ""
+                name = place_of(caller).name if inside and caller is not None else ""
             return Place(file, line, text, name, span)
     return Place(file, line, linecache.getline(file, line).strip(), "")
 

@@ -44,14 +44,14 @@ class Worker:
 
     def work(self) -> None:
         """Import the file, check what is asked for."""
-        limited = _limit_memory(self.job["memory"])
+        limited = limit_memory(self.job["memory"])
         self.limit_time()
         try:
             module = load(self.path)
         except BaseException as error:  # SystemExit, too
             self.fail(error, imported=False)
             return
-        _limit_memory(self.job["memory"])  # what the file has imported is not counted
+        limit_memory(self.job["memory"])  # what the file has imported is not counted
         try:
             items = pick(discover(module), self.job["name"], self.path.name)
             if self.job["shapes"] and len(items) > 1:
@@ -127,7 +127,7 @@ def _report(item: Item, shapes: str | None, seed: int) -> dict[str, Any]:
     return {**found.to_dict(), "shapes": ready.shapes, "guessed": ready.guessed}
 
 
-def _limit_memory(mebibytes: int) -> bool:
+def limit_memory(mebibytes: int) -> bool:
     """Allow so much beyond what the process has now; False where the system cannot."""
     try:
         import resource
@@ -151,9 +151,8 @@ def _leave_to_the_parent(frame: FrameType, event: str, argument: Any) -> None:
         os._exit(0)
 
 
-def main() -> None:
-    """Do the job that is given as JSON in the first argument, and end, whatever threads the user's code has left."""
-    worker = Worker(json.loads(sys.argv[1]))
+def run(worker: Worker) -> None:
+    """Do a job and end, whatever threads the user's code has left."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: sys.setprofile(_leave_to_the_parent))
     worker.work()
@@ -161,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Worker(json.loads(sys.argv[1])))  # the job as JSON

@@ -11,8 +11,10 @@ import rich_click as click
 from chainrule.cli import show
 from chainrule.cli.check import check
 from chainrule.cli.compare import compare
+from chainrule.cli.derive import derive
 from chainrule.cli.doctor import doctor
 from chainrule.cli.evaluate import evaluate
+from chainrule.cli.explain import explain
 from chainrule.cli.export import export
 from chainrule.cli.ops import ops
 from chainrule.cli.options import CONTEXT_SETTINGS, examples, nearest
@@ -20,7 +22,7 @@ from chainrule.cli.predict import predict
 from chainrule.cli.train import train
 from chainrule.errors import UserError
 
-COMMANDS = [train, evaluate, predict, export, compare, check, ops, doctor]
+COMMANDS = [train, evaluate, predict, export, compare, check, derive, explain, ops, doctor]
 HELP_STYLE = click.RichHelpConfiguration(
     theme="cargo-slim",
     options_table_column_types=["opt_short", "opt_long", "help"],

@@ -190,7 +190,7 @@ ROLE = re.compile(r":math:`(?P<formula>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[
 
 def _docstring(doc: str, width: int) -> Iterator[RenderableType]:
     """Paragraphs, headings, drawn formulas and highlighted examples, in the order of the docstring."""
-    for block in _blocks(doc.splitlines()):
+    for block in blocks(doc.splitlines()):
         indent = len(block[0]) - len(block[0].lstrip())
         text = " ".join(line.strip() for line in block)
         if text.startswith(".. math::"):
@@ -204,7 +204,7 @@ def _docstring(doc: str, width: int) -> Iterator[RenderableType]:
             yield Text()
 
 
-def _blocks(lines: list[str]) -> Iterator[list[str]]:
+def blocks(lines: list[str]) -> Iterator[list[str]]:
     """Groups of lines that belong together; an empty line is a group of its own.
 
     A line begins a new group if it is indented less or more than the first of the group, or starts a section, an
