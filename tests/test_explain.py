@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from chainrule import OPS, Tensor, grad, nn, ops
+from chainrule import OPS, Tensor, grad, mathml, nn, ops
 from chainrule.check import numeric_gradient
 from chainrule.errors import UserError
-from chainrule.explain import explain, formulas, mathml
+from chainrule.explain import explain, formulas
 from chainrule.explain.arrays import described, histogram, panels
 from chainrule.explain.examples import EXAMPLES, example, explain_classifier
 from chainrule.explain.latex import document

@@ -62,10 +62,14 @@ def explained() -> Iterator[tuple[str, str]]:
 def pages() -> Iterator[tuple[str, str]]:
     """Every generated page: its place and its text."""
     import op_page
+    import study_page
 
     from chainrule.engine import OPS
 
     yield "index.md", index()
+    yield "docs/studies/index.rst", study_page.contents()
+    for name in study_page.STUDIES:
+        yield f"docs/studies/{name}.rst", study_page.page(name)
     yield "ops/index.rst", op_page.contents(OPS.values())
     for op in OPS.values():
         yield f"ops/{op.name}.rst", op_page.page(op)
@@ -84,6 +88,9 @@ def index() -> str:
             "docs/explain",
             "docs/training",
             "docs/weights",
+            "docs/sweep",
+            "docs/report",
+            "docs/sklearn",
             "docs/engines",
             "docs/speed",
         ],
@@ -96,7 +103,9 @@ def index() -> str:
 
 
 def _exists(name: str) -> bool:
-    return name.startswith(("ops/", "api/", "docs/causes/", "Notice")) or (ROOT / f"{name}.md").exists()
+    return (
+        name.startswith(("ops/", "api/", "docs/causes/", "docs/studies/", "Notice")) or (ROOT / f"{name}.md").exists()
+    )
 
 
 def toctree(names: Iterable[str], caption: str) -> str:

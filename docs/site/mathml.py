@@ -1,6 +1,6 @@
-"""Formulas of the site as MathML, by the same code as on the pages of `chainrule explain`."""
+"""Formulas of the site as MathML, by the same code as on other pages of chainrule."""
 
-from chainrule.explain import mathml
+from chainrule import mathml
 
 
 def _inline(translator, node):

@@ -90,8 +90,11 @@ class Reading:
 
     def of(self, x: Formula) -> np.ndarray:
         """The value: as many axes as the frame has letters, then the formula's own."""
-        with np.errstate(all="ignore"):
-            return self._of(x)
+        try:
+            with np.errstate(all="ignore"):
+                return self._of(x)
+        except (ValueError, IndexError) as error:  # what NumPy refuses
+            raise Mismatch(str(error), x.span) from None
 
     @property
     def depth(self) -> int:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.explain import formulas, mathml
+from chainrule import mathml
+from chainrule.explain import formulas
 from chainrule.explain.arrays import WHOLE, Panel, histogram, number, panels, shape, statistics
 from chainrule.explain.layout import drawing
 from chainrule.explain.tape import Explanation

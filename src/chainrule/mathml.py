@@ -9,6 +9,7 @@ import re
 TOKEN = re.compile(r"\\\\|\\[{}]|\\begin\{|\\end\{|[{}&]")
 OPENED = {"{": 1, "}": -1, r"\begin{": 2, r"\end{": 0}  # braces and environments; an environment's name has braces too
 ROLE = re.compile(r":math:`(?P<math>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
+MACRON, OVERLINE = "&#x000AF;", "&#x0203E;"  # fonts draw the first so short that it is taken for a dot
 
 
 @functools.lru_cache(maxsize=4096)
@@ -61,7 +62,7 @@ def sentence(text: str) -> str:
 def _math(latex: str, display: str) -> str:
     from latex2mathml.converter import convert
 
-    return convert(latex.strip(), display=display)
+    return convert(latex.strip(), display=display).replace(MACRON, OVERLINE)
 
 
 def _inner(latex: str) -> str:
