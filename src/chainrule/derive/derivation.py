@@ -94,7 +94,7 @@ class Derivation:
         }
 
     def _repr_html_(self) -> str:
-        return self.html(steps=False)
+        return f"<style>{documents.STYLE}</style>{self.html(steps=False)}"
 
     def _repr_latex_(self) -> str:
         rows = [

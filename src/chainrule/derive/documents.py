@@ -244,6 +244,9 @@ def as_markdown(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+STYLE = ".derivation td { padding: 0.2em 0.4em; text-align: left } .derivation .why { padding-left: 1.5em }"
+
+
 def as_html(document: Document) -> str:
     """A fragment: headings, paragraphs, and tables of MathML."""
     from latex2mathml.converter import convert

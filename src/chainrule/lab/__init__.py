@@ -1,4 +1,4 @@
-"""Experiments on top of training: engines compared on the same weights and the same batches."""
+"""Experiments on top of training: engines compared on the same batches, sweeps of settings, reports of runs."""
 
 from chainrule.lab.compare import Comparison, EngineRow, compare
 

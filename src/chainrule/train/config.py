@@ -328,7 +328,7 @@ def configure(settings: Mapping[str, Any], *, file: str | Path | None = None) ->
     """
     stored = _read_yaml(Path(file)) if file is not None else {}
     try:
-        return TrainConfig(**overlay(_by_field(stored), _by_field(settings)))
+        return TrainConfig(**overlay(by_field(stored), by_field(settings)))
     except ValidationError as error:
         raise UsageError("; ".join(_in_words(problem) for problem in error.errors())) from None
 
@@ -347,8 +347,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _by_field(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under their fields' names; an unknown one is an error that names the nearest."""
+def by_field(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under the names of the config's fields. An unknown one is a `UsageError` that names the nearest.
+
+    >>> by_field({"--learning-rate": 0.1})
+    {'lr': 0.1}
+    >>> by_field({"hiden": 3})
+    Traceback (most recent call last):
+    chainrule.errors.UsageError: unknown setting 'hiden': did you mean 'hidden'?
+    """
     field_of = {
         spelling.lstrip("-").replace("-", "_"): option.name for option in options() for spelling in option.spellings
     }
