@@ -21,8 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 F64 = {"dtype": np.float64}
 
 
-def float64_net(d, k, *, rng):
-    return nn.Sequential(nn.Linear(d, 100, rng=rng, **F64), nn.ReLU(), nn.Linear(100, k, rng=rng, **F64))
+class Float64Net:
+    """Its repr becomes the name of tests, which must be the same in all processes that run them."""
+
+    def __call__(self, d, k, *, rng):
+        return nn.Sequential(nn.Linear(d, 100, rng=rng, **F64), nn.ReLU(), nn.Linear(100, k, rng=rng, **F64))
+
+    def __repr__(self):
+        return "float64_net"
 
 
 def convnet(d, k, *, rng):
@@ -54,8 +60,8 @@ def blobs(n=60, d=3, k=3, seed=0):
     [
         NetClassifier(),
         NetRegressor(),
-        NetClassifier(module=float64_net, early_stopping=True, validation_fraction=0.3),
-        NetRegressor(module=float64_net, solver="sgd", learning_rate_init=0.01),
+        NetClassifier(module=Float64Net(), early_stopping=True, validation_fraction=0.3),
+        NetRegressor(module=Float64Net(), solver="sgd", learning_rate_init=0.01),
     ]
 )
 def test_scikit_learns_own_checks(estimator, check):

@@ -247,12 +247,12 @@ def test_without_a_validation_part_the_training_loss_ranks_and_that_is_said(tmp_
 @pytest.mark.parametrize(
     ("name", "values", "best", "said"),
     [
-        ("lr", [0.1, 0.2, 0.3], 2, "The chosen lr, 0.3, is the largest that was tried"),
-        ("lr", [0.3, 0.2, 0.1], 2, "The chosen lr, 0.1, is the smallest that was tried"),
+        ("lr", [0.1, 0.2, 0.3], 2, "The best lr by validation accuracy, 0.3, is the largest of"),
+        ("lr", [0.3, 0.2, 0.1], 2, "The best lr by validation accuracy, 0.1, is the smallest of"),
         ("lr", [0.1, 0.2, 0.3], 1, None),
-        ("hidden", [10, 20, 30], 2, "The chosen hidden, 30, is the largest that was tried"),
+        ("hidden", [10, 20, 30], 2, "The best hidden by validation accuracy, 30, is the largest of"),
         ("hidden", [10, 20, "30,30"], 2, None),  # no order between them
-        ("batch_size", [8, 16], 0, "The chosen batch-size, 8, is the smallest that was tried"),
+        ("batch_size", [8, 16], 0, "The best batch size by validation accuracy, 8, is the smallest of"),
         ("dropout", [0, 0.3], 0, None),  # there is nothing below
         ("activation", ["relu", "tanh"], 1, None),
     ],

@@ -29,6 +29,7 @@ from chainrule.errors import UsageError, UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.lab.jobs import Job, error_of, progress_of, result_of, work
 from chainrule.lab.plan import Plan, PlannedRun, family, in_short
+from chainrule.lab.remarks import edge
 from chainrule.train import Listener, Remark, TrainConfig
 from chainrule.train.folder import RUNS, checkpoint_path, in_use
 from chainrule.train.runs import load_data
@@ -284,8 +285,12 @@ def _rank(setting: Setting, validated: bool) -> tuple[bool, float, float]:
 def _remarks(plan: Plan, settings: Sequence[Setting], best: Setting | None, validated: bool) -> Iterator[Remark]:
     if best is not None:
         for name in plan.varied:
-            if end := _end(plan, settings, best, name):
-                yield Remark("edge", f"The chosen {name.replace('_', '-')}, {in_short(best.values[name])}, {end}.")
+            tried = [setting.values[name] for setting in settings]
+            chosen_by = "validation accuracy" if validated else "training loss"
+            drawn = name in plan.ranges
+            at_end = _end_of_range(plan, best, name) if drawn else edge(name, best.values[name], tried, chosen_by)
+            if at_end:
+                yield at_end
     if not validated:
         yield Remark(
             "no-validation",
@@ -304,31 +309,18 @@ def _remarks(plan: Plan, settings: Sequence[Setting], best: Setting | None, vali
         )
 
 
-def _end(plan: Plan, settings: Sequence[Setting], best: Setting, name: str) -> str | None:
-    """How the best value lies at an end of what was tried; None if it does not, or there is no order."""
-    value = _number(best.values[name])
-    if name in plan.ranges:
-        share = plan.ranges[name].share(value) if value is not None else 0.5
-        if EDGE <= share <= 1 - EDGE:
-            return None
-        side = "lower" if share < EDGE else "upper"
-        return f"lies at the {side} end of its range, {plan.ranges[name]}: a better one may lie beyond"
-    tried = [_number(setting.values[name]) for setting in settings]
-    if value is None or None in tried or len(set(tried)) == 1:
+def _end_of_range(plan: Plan, best: Setting, name: str) -> Remark | None:
+    """Remarks that the best value, which was drawn, lies close to an end of its range."""
+    value, range_ = best.values[name], plan.ranges[name]
+    share = range_.share(value)
+    if EDGE <= share <= 1 - EDGE:
         return None
-    numbers = [number for number in tried if number is not None]
-    if value == max(numbers):
-        return "is the largest that was tried: a larger one may be better"
-    if value == min(numbers) and value > 0:
-        return "is the smallest that was tried: a smaller one may be better"
-    return None
-
-
-def _number(value: Any) -> float | None:
-    """A value as a number: its own, or that of a single width; None if it is none."""
-    if isinstance(value, tuple) and len(value) == 1:
-        value = value[0]
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    side = "lower" if share < EDGE else "upper"
+    return Remark(
+        "edge",
+        f"The chosen {name.replace('_', '-')}, {in_short(value)}, lies at the {side} end of its range, {range_}: "
+        "a better one may lie beyond.",
+    )
 
 
 def _csv(found: Sweep) -> str:

@@ -45,6 +45,7 @@ class Result:
     val_accuracy: float | None
     test_loss: float
     test_accuracy: float
+    test_samples: int
     weights_step: int  #: the step after which the weights were taken that all figures above belong to
     chosen_by: Literal["validation accuracy", "training loss"]  #: what chose them among the evaluations
     stopped_early: bool

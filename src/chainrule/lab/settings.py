@@ -1,0 +1,205 @@
+"""Finished runs, read from their folders and grouped by setting: the config without the seed."""
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chainrule.errors import UserError
+from chainrule.lab.plan import in_short
+from chainrule.train.config import TrainConfig
+from chainrule.train.folder import checkpoint_path, read_config
+from chainrule.train.metrics import read_csv
+
+# What a run is started from, where its files are, what else it writes: no part of a setting.
+BESIDES = ("seed", "preset", "data_dir", "tensorboard", "checkpoint_every")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run to its end: what was set, what came of it, every evaluation."""
+
+    path: Path
+    config: TrainConfig
+    data: str  #: name of the data set
+    weights: int | None  #: numbers in the network's state; None where the checkpoint is gone
+    result: dict[str, Any]  #: result.json
+    evaluations: list[dict[str, float | None]]  #: metrics.csv
+    environment: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.config.seed
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A run that is not counted, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in nothing but their seeds, by seed."""
+
+    values: dict[str, Any]  #: what other settings on the same data have otherwise
+    config: TrainConfig  #: of the first run
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def label(self) -> str:
+        """The values on one line, or the network where nothing varies; a word needs no name before it."""
+        words = [
+            value if isinstance(value, str) else f"{name.replace('_', ' ')} {in_short(value)}"
+            for name, value in self.values.items()
+        ]
+        return ", ".join(words) or self.config.model
+
+    def figures(self, name: str) -> dict[int, float]:
+        """One of the figures of result.json, by seed, of the runs that have it."""
+        return {run.seed: run.result[name] for run in self.runs if run.result.get(name) is not None}
+
+
+def find(paths: Sequence[str | Path]) -> list[Path]:
+    """The run folders among `paths` and below them, each once.
+
+    Raises `UserError` if one of the paths is not there, or there is none.
+
+    >>> find(["/no/such/folder"])
+    Traceback (most recent call last):
+    chainrule.errors.UserError: no such folder: /no/such/folder
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f"no such folder: {path}")
+        below = list(_below(path))
+        if not below:
+            raise UserError(
+                f"there is no run in {path}: expected the folder of a run (it holds config.yaml), or of runs"
+            )
+        found.update((run.resolve(), run) for run in below)
+    return list(found.values())
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(root):
+        if "config.yaml" in files:
+            names.clear()
+            yield Path(folder)
+        if "sweep.yaml" in files and "logs" in names:  # damaged runs are set aside there
+            names.remove("logs")
+        names.sort()
+
+
+def read(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[LeftOut]]:
+    """The finished ones of these run folders, and the others with the reason why they do not count.
+
+    Of runs of one setting with one seed the first counts: a repeated run is no second piece of evidence.
+    """
+    finished, left_out = [], []
+    seen: dict[tuple[str, int], Path] = {}
+    for path in paths:
+        try:
+            run = _read(path)
+        except UserError as error:
+            left_out.append(LeftOut(str(path), str(error)))
+            continue
+        key = (_key(run), run.seed)
+        if key in seen:
+            left_out.append(LeftOut(str(path), f"setting and seed are those of {seen[key]}: it is no new evidence"))
+            continue
+        seen[key] = path
+        finished.append(run)
+    return finished, left_out
+
+
+def group(runs: Sequence[FinishedRun]) -> dict[str, list[Setting]]:
+    """The settings on each data set, in the order of the runs.
+
+    >>> group([])
+    {}
+    """
+    by_data: dict[str, dict[str, list[FinishedRun]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        by_data[run.data][_key(run)].append(run)
+    return {data: _settings(list(found.values())) for data, found in by_data.items()}
+
+
+def common(settings: Sequence[Setting]) -> dict[str, Any]:
+    """What all the settings have alike, where it is not the default."""
+    default = TrainConfig().model_dump(mode="json")
+    first = settings[0].config.model_dump(mode="json")
+    names = [name for name in first if name not in (*BESIDES, "dataset") and name not in settings[0].values]
+    return {name: first[name] for name in names if first[name] != default[name] or name in ("model", "optimizer", "lr")}
+
+
+def letter(position: int) -> str:
+    """The short name of a setting: A to Z, then AA, AB ...
+
+    >>> letter(0), letter(25), letter(26)
+    ('A', 'Z', 'AA')
+    """
+    if position < len(LETTERS):
+        return LETTERS[position]
+    return letter(position // len(LETTERS) - 1) + LETTERS[position % len(LETTERS)]
+
+
+def _settings(groups: list[list[FinishedRun]]) -> list[Setting]:
+    configs = [_kept(runs[0]) for runs in groups]
+    varied = [name for name in configs[0] if len({str(config[name]) for config in configs}) > 1]
+    values = [{name: config[name] for name in varied} for config in configs]
+    if any(values.count(each) > 1 for each in values):  # networks of the user's own, of which a config knows nothing
+        values = [each | {"weights": runs[0].weights} for each, runs in zip(values, groups, strict=True)]
+    return [
+        Setting(each, runs[0].config, tuple(sorted(runs, key=lambda run: run.seed)))
+        for each, runs in zip(values, groups, strict=True)
+    ]
+
+
+def _kept(run: FinishedRun) -> dict[str, Any]:
+    return {name: value for name, value in run.config.model_dump(mode="json").items() if name not in BESIDES}
+
+
+def _key(run: FinishedRun) -> str:
+    return json.dumps([run.data, run.weights, _kept(run)])
+
+
+def _read(path: Path) -> FinishedRun:
+    config = read_config(path)
+    try:
+        result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"it is not finished: chainrule train --resume {path}") from None
+    except ValueError as error:
+        raise UserError(f"its result.json cannot be read: {error}") from None
+    if not isinstance(result, dict):
+        raise UserError("its result.json holds no figures")
+    try:
+        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        environment = {}
+    data, weights = _network(checkpoint_path(path, "best"))
+    return FinishedRun(
+        path, config, data or config.dataset, weights, result, read_csv(path / "metrics.csv"), environment
+    )
+
+
+def _network(path: Path) -> tuple[str | None, int | None]:
+    """The name of the data and the size of the network's state, out of the header of a checkpoint alone."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        facts = json.loads(json.loads(header["__metadata__"]["chainrule"])["facts"])
+        weights = sum(math.prod(entry["shape"]) for name, entry in header.items() if name.startswith("model."))
+        return facts["data"]["name"], weights
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
