@@ -139,7 +139,7 @@ def test_of_one_run_nothing_is_called_better(found, folder):
         assert "is better than" not in each.text
     spreads = [statistics.variance(result["test_accuracy"] for result in results(folder, lr)) for lr in (0.003, 0.03)]
     effect = refused[0].difference.mean / statistics.mean(spreads) ** 0.5
-    assert refused[0].needed == seeds_needed(effect, paired=False)
+    assert refused[0].needed == seeds_needed(effect, paired=False, alpha=0.05 / 3)  # of three comparisons
     assert f"about {refused[0].needed:,} seeds" in refused[0].text
     assert "an estimate" in refused[0].text
 

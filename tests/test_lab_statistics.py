@@ -182,8 +182,8 @@ def test_of_one_run_nothing_is_said(test):
     found = test([0.9], [0.1])
     assert found.test == "none"
     assert found.mean == pytest.approx(0.8)
-    others = (found.p, found.low, found.high, found.effect, found.statistic, found.wilcoxon_p, found.needed)
-    assert others == (None,) * 7
+    others = (found.p, found.low, found.high, found.effect, found.statistic, found.wilcoxon_p)
+    assert others == (None,) * 6
 
 
 def test_one_run_against_many_says_nothing():
@@ -206,7 +206,7 @@ def test_equal_differences_have_signs_alone():
     found = paired((accuracies + 1) / 300, accuracies / 300)
     assert found.test == "Wilcoxon signed-rank"
     assert found.p == 2 / 2**6
-    assert (found.low, found.effect, found.needed) == (None, None, None)
+    assert (found.low, found.effect) == (None, None)
 
 
 def test_no_difference_at_all():

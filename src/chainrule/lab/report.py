@@ -206,15 +206,17 @@ class _Sections:
         corrected = iter(statistics.holm(told))
         networks = self._networks(pairs, dict(zip((row.name for row in rows), found, strict=True)))
         spread = _spread(rows, self.metric)
+        alpha = ALPHA / len(pairs) if pairs else ALPHA  # what Holm's correction asks of the clearest of them
         made = []
         for (a, b), difference in zip(pairs, differences, strict=True):
             p = None if difference.p is None else next(corrected)
-            verdict, needed, basis = _verdict(difference, p), difference.needed, ""
+            verdict, effect, basis = _verdict(difference, p), difference.effect, ""
             if verdict == "refused":
-                needed, basis = _needed_of_one(difference.mean, spread, a, b, self.metric, found)
+                effect, basis = _effect_of_one(difference.mean, spread, a, b, self.metric, found)
+            needed = None if effect is None else statistics.seeds_needed(effect, paired=difference.paired, alpha=alpha)
             shared = tuple(sorted(set(a.seeds) & set(b.seeds))) if difference.paired else ()
             on_samples = networks.get((a.name, b.name))
-            said = words.Words(self.metric, a, b, difference, p, verdict, needed, basis, len(told), on_samples)
+            said = words.Words(self.metric, a, b, difference, p, verdict, needed, alpha, basis, len(told), on_samples)
             made.append(Comparison(a.name, b.name, shared, difference, p, verdict, needed, on_samples, said.text()))
         return made
 
@@ -258,10 +260,10 @@ def _spread(rows: Sequence[Row], metric: Metric) -> float | None:
     return float(np.sqrt(np.average([v for _, v in pooled], weights=[df for df, _ in pooled]))) if pooled else None
 
 
-def _needed_of_one(
+def _effect_of_one(
     difference: float, spread: float | None, a: Row, b: Row, metric: Metric, found: Sequence[Setting]
-) -> tuple[int | None, str]:
-    """The seeds for a difference of which the spread is not known, and what was taken in its place."""
+) -> tuple[float | None, str]:
+    """The size of a difference whose spread is not known, against what was taken for it; and what that was."""
     basis = " from the spread between seeds of the other settings here"
     if spread is None:
         tested = {run.result.get("test_samples") for setting in found for run in setting.runs}
@@ -273,7 +275,7 @@ def _needed_of_one(
         basis = f", on the guess that seeds spread accuracies as draws of {size:,} test samples do"
     if not spread or not difference:
         return None, ""
-    return statistics.seeds_needed(difference / spread, paired=False), basis
+    return difference / spread, basis
 
 
 def _right(run: FinishedRun) -> np.ndarray:

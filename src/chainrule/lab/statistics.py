@@ -51,8 +51,7 @@ class Difference:
     """How far apart two settings are: the first one minus the second.
 
     `p` is None where nothing can be said, and `test` is then "none". `effect` is d_z of pairs, Cohen's d otherwise;
-    None where the spread is 0 or unknown. `needed` is the number of seeds at which a test would find a difference as
-    large as this one, against this spread, in four of five cases: an estimate, which rests on `n` pairs.
+    None where the spread is 0 or unknown.
     """
 
     test: Test
@@ -67,7 +66,6 @@ class Difference:
     effect_low: float | None
     effect_high: float | None
     wilcoxon_p: float | None  #: of pairs, exact up to 14 of them
-    needed: int | None
 
     @property
     def paired(self) -> bool:
@@ -109,7 +107,7 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
     sd, signed = float(d.std(ddof=1)), wilcoxon(d.tolist())
     if _no_spread(sd, np.concatenate([a, b])):
         return Difference(
-            "Wilcoxon signed-rank", (n, n), mean, None, None, None, None, signed, None, None, None, signed, None
+            "Wilcoxon signed-rank", (n, n), mean, None, None, None, None, signed, None, None, None, signed
         )
     t, df = mean / (sd / math.sqrt(n)), n - 1
     half = _t_quantile(df, CONFIDENCE) * sd / math.sqrt(n)
@@ -128,7 +126,6 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
         effect_low=low,
         effect_high=high,
         wilcoxon_p=signed,
-        needed=seeds_needed(effect),
     )
 
 
@@ -165,7 +162,6 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Difference:
         effect_low=effect - margin,
         effect_high=effect + margin,
         wilcoxon_p=None,
-        needed=seeds_needed(effect, paired=False),
     )
 
 
@@ -272,7 +268,7 @@ def noncentrality(t: float, df: float, confidence: float = CONFIDENCE) -> tuple[
 
 
 def _silent(mean: float, *n: int) -> Difference:
-    return Difference("none", (n[0], n[1]), mean, *[None] * 10)
+    return Difference("none", (n[0], n[1]), mean, *[None] * 9)
 
 
 def _no_spread(sd: float, values: np.ndarray) -> bool:

@@ -40,6 +40,7 @@ class Words:
     p: float | None
     verdict: "Verdict"
     needed: int | None
+    alpha: float  #: at which `needed` are needed
     basis: str  #: what `needed` is an estimate from, where it is not these differences
     family: int
     networks: "Networks | None"
@@ -104,7 +105,7 @@ class Words:
             return wanted
         basis = f" from the spread of {self.found.n[0]} differences" if self.found.paired else " from their spread"
         return (
-            "To find a difference of this size four times in five (power 0.8 at 0.05) takes about "
+            f"To find a difference of this size four times in five (power 0.8 at {self.alpha:.2g}) takes about "
             f"{self.needed:,} seeds of each: an estimate{self.basis or basis}."
         )
 
