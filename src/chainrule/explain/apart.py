@@ -38,12 +38,15 @@ def explain_file(
     with tempfile.TemporaryDirectory(prefix="chainrule-") as folder:
         tape = Path(folder) / "tape.npz"
         job = {"file": str(path), "name": name, "shapes": shapes, "seed": seed, "timeout": timeout, "memory": memory}
+        failed = None
         with Child({**job, "tape": str(tape)}, worker="chainrule.explain.worker") as child:
             for event in child.events():
                 match event["event"]:
                     case "usage":
                         raise UsageError(event["message"])
                     case "failed":
-                        where = f"{event['where']}: " if event.get("where") else ""
-                        raise UserError("; ".join([f"{where}{event['what']}", *child.said()]))
+                        failed = failed or event
+        if failed:  # now that the process has ended, all that it printed has been read
+            where = f"{failed['where']}: " if failed.get("where") else ""
+            raise UserError("; ".join([f"{where}{failed['what']}", *child.said()]))
         return restored(tape)
