@@ -14,7 +14,6 @@ The engine knows no op's mathematics. Reading order: :class:`Op`, :class:`Tensor
 
 from __future__ import annotations
 
-import html
 import inspect
 import itertools
 import operator
@@ -489,6 +488,8 @@ class Tensor(NDArrayOperatorsMixin):
 
     def _repr_html_(self) -> str:
         """In a notebook: its numbers, and where they come from."""
+        import html
+
         rows = {"value": self.value, "grad": self.grad, "from": self.source}
         given = ((name, html.escape(str(x))) for name, x in rows.items() if x is not None)
         cells = "".join(f"<tr><th>{name}</th><td><pre>{text}</pre></td></tr>" for name, text in given)

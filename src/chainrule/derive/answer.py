@@ -24,7 +24,7 @@ from chainrule.check.diagnose import diagnose
 from chainrule.check.report import Finding
 from chainrule.derive.calculus import Calculus
 from chainrule.derive.code import Source
-from chainrule.derive.definitions import ALIASES, DEFINITIONS, WITHOUT, Definition, program_of
+from chainrule.derive.definitions import ALIASES, DEFINITIONS, WITHOUT, Definition, definition_of, program_of
 from chainrule.derive.derivation import derive
 from chainrule.derive.formula import Formula, Span, walk
 from chainrule.derive.indices import Holds, Max, Symbol, has
@@ -151,13 +151,14 @@ def task(what: str, shapes: str | None = None) -> Task:
         name = ALIASES.get(name, name)
         if name in WITHOUT:
             raise UsageError(f"there is no derivation for {name}: {WITHOUT[name]}")
-        if name not in DEFINITIONS:
+        definition = definition_of(name)
+        if definition is None:
             near = ", ".join(difflib.get_close_matches(name, [*DEFINITIONS, *ALIASES], n=3, cutoff=0.5))
             raise UsageError(
                 f"no such op {name}, "
                 + (f"the nearest: {near}" if near else "expected an op or a line such as 'y = x @ w + b'")
             )
-        return Task(program_of(name), name, None, DEFINITIONS[name])
+        return Task(program_of(definition), name, None, definition)
     program = Program()
     read_shapes(shapes or "", program)
     parse(what, program)

@@ -6,6 +6,9 @@ cannot be written for whole arrays, such as a convolution, is in index notation.
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +17,7 @@ import numpy as np
 
 from chainrule.derive import language
 from chainrule.derive.language import Program, parse, read_shapes
+from chainrule.engine import OPS
 
 
 @dataclass(frozen=True)
@@ -305,13 +309,30 @@ NOT_IN_A_LINE = (
 )
 
 
-def program_of(name: str) -> Program:
+def definition_of(name: str) -> Definition | None:
+    """The definition of an op; of one that has none here, its textbook, if that is one formula for every entry."""
+    if name in DEFINITIONS or name not in OPS or name in WITHOUT:
+        return DEFINITIONS.get(name)
+    op = OPS[name]
+    if op.signature.text != "... -> ..." or op.params:
+        return None
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(op.rule)))
+    except (OSError, SyntaxError):  # it was not written in a file
+        return None
+    formulas = [k.value for k in ast.walk(tree) if isinstance(k, ast.keyword) and k.arg == "textbook"]
+    match formulas:
+        case [ast.Lambda(args=ast.arguments(args=[ast.arg("x")]), body=body)]:
+            return elementwise(f"y = {ast.unparse(body)}")
+    return None
+
+
+def program_of(definition: Definition) -> Program:
     """The lines of an op.
 
-    >>> program_of("softmax").output.name
+    >>> program_of(DEFINITIONS["softmax"]).output.name
     'y'
     """
-    definition = DEFINITIONS[name]
     program = Program(symbols=dict(definition.params))
     read_shapes(definition.shapes, program)
     parse(definition.lines, program)

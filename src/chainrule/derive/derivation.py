@@ -11,7 +11,7 @@ from typing import Any
 from chainrule.derive import documents
 from chainrule.derive.calculus import Calculus, Chain, Gradient
 from chainrule.derive.code import Source
-from chainrule.derive.definitions import ALIASES, DEFINITIONS, WITHOUT, Definition, program_of
+from chainrule.derive.definitions import ALIASES, DEFINITIONS, WITHOUT, Definition, definition_of, program_of
 from chainrule.derive.documents import Document, Equations, Paragraph, Row, Title
 from chainrule.derive.indices import (
     ONE,
@@ -35,6 +35,7 @@ from chainrule.derive.language import Program, parse, read_shapes
 from chainrule.derive.matrix import Axes, MatrixWriter, Node, Product, is_matrix, recognised
 from chainrule.derive.notation import LATEX, UNICODE, Unicode, Writer
 from chainrule.derive.proof import Prover, Verified
+from chainrule.engine import OPS
 from chainrule.errors import UsageError
 
 
@@ -318,11 +319,16 @@ def derive(what: str, shapes: str | None = None) -> Derivation:
 def _of_op(name: str) -> Derivation:
     if name in WITHOUT:
         raise UsageError(f"there is no derivation for {name}: {WITHOUT[name]}")
-    if name not in DEFINITIONS:
+    definition = definition_of(name)
+    if definition is None and name in OPS:
+        raise UsageError(
+            f"there is no derivation for {name}: write its lines, or its definition in derive/definitions.py"
+        )
+    if definition is None:
         near = difflib.get_close_matches(name, [*DEFINITIONS, *ALIASES, *WITHOUT], n=3, cutoff=0.5)
         hint = f"the nearest: {', '.join(near)}" if near else "expected an op or a line such as 'y = x @ w + b'"
         raise UsageError(f"no such op {name}, {hint}")
-    return _derived(program_of(name), name, name, DEFINITIONS[name])
+    return _derived(program_of(definition), name, name, definition)
 
 
 def _derived(program: Program, name: str, op: str | None, definition: Definition | None) -> Derivation:
