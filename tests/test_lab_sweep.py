@@ -451,7 +451,7 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path):
 # ---------------------------------------------------------------------------- killed, stopped, lost; on other machines
 
 LONG = Plan(
-    {"dataset": "digits", "hidden": 20, "dropout": 0.2, "max_steps": 7000, "eval_freq": 250, "checkpoint_every": 100},
+    {"dataset": "digits", "hidden": 20, "dropout": 0.2, "max_steps": 7000, "eval_freq": 250, "checkpoint_every": 1000},
     grid={"lr": [0.001, 0.01]},
     seeds=2,
 )
@@ -556,8 +556,8 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on(tmp_path, undisturbed, back
     said = root.with_suffix(".err").read_text()
     assert f"chainrule sweep --file {root}/sweep.yaml --sweep-dir {root}" in said
     assert said.endswith("error: interrupted\n")
-    steps = {load(file).facts["step"] % 100 for file in root.glob("*/checkpoints/last.safetensors")}
-    assert steps != {0}  # saved where they were, not only at every hundredth step
+    steps = {load(file).facts["step"] % 1000 for file in root.glob("*/checkpoints/last.safetensors")}
+    assert steps != {0}  # saved where they were, not only at every thousandth step
     found = look(LONG, root)
     assert 0 < found.count("begun") <= 2
     clocks = {file: file.read_text() for file in root.glob("*/times.csv")}
