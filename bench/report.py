@@ -10,23 +10,23 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.works import targets
+from chainrule import processor
 
 BUSY = 0.1  # processors: what other processes may use without a remark
 
 
 def machine(threads):
     """Processor, cores, threads, memory, and what its vector units can do."""
-    model, flags = platform.processor() or platform.machine(), set()
-    cpuinfo = Path("/proc/cpuinfo")
+    cpuinfo, flags = Path(processor.CPUINFO), set()
     if cpuinfo.exists():
         facts = dict(line.split(":", 1) for line in cpuinfo.read_text().split("\n\n")[0].splitlines() if ":" in line)
-        facts = {key.strip(): value.strip() for key, value in facts.items()}
-        model, flags = facts.get("model name", model), set(facts.get("flags", "").split())
+        flags = set(next((value for key, value in facts.items() if key.strip() == "flags"), "").split())
     vectors = [flag for flag in ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if flag in flags]
     cores = f"{psutil.cpu_count(logical=False)} cores, {psutil.cpu_count()} logical"
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}, NumPy {np.__version__}"
-    return f"{model} ({' '.join(vectors) or platform.machine()}), {cores}, {memory}; {system}; {threads} threads each"
+    model = f"{processor.name()} ({' '.join(vectors) or platform.machine()})"
+    return f"{model}, {cores}, {memory}; {system}; {threads} threads each"
 
 
 def available():

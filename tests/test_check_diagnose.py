@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from chainrule import nn
 from chainrule.check import CAUSES, Finding, GradReport, assert_gradients, diagnose, gradcheck
 from chainrule.engine import OPS, op
 from chainrule.errors import UsageError
@@ -1417,3 +1418,10 @@ def test_gradcheck_in_fast_mode_and_twice():
 def test_gradcheck_says_what_it_cannot_use(func, inputs):
     with pytest.raises(UsageError):
         gradcheck(func, inputs)
+
+
+def test_a_gradient_that_is_zero_may_be_added_or_written_over():
+    """A bias before a batch norm has the gradient 0, and what rounding leaves of it cannot tell how it was stored."""
+    rng = np.random.default_rng(0)
+    layers = [nn.Linear(4, 3, rng=rng, dtype=np.float64), nn.BatchNorm1d(3, dtype=np.float64)]
+    assert diagnose(nn.Sequential(*layers), rng.normal(size=(5, 4))).status == "correct"

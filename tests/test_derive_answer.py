@@ -18,6 +18,7 @@ from chainrule.derive.notation import UNICODE, Writer
 from chainrule.derive.reading import read
 from chainrule.derive.words import Unreadable
 from chainrule.errors import UsageError
+from chainrule.lab import studies
 
 LINEAR = ("y = x @ w + b", "x: n d, w: d m, b: m")
 COLUMN = ("y = w @ x + b", "w: m d, x: d, b: m")
@@ -157,7 +158,7 @@ WRONG = [
     (("div", None), "gb = gy a / b^2", "sign", "gb = -gy a / b^2"),
     (NETWORK, "db = dh.sum(0)", "wrong-saved", "db = dk.sum(0)"),
 ]
-DERIVATIONS = sorted((Path(__file__).parent / "derivations").glob("*.txt"))
+DERIVATIONS = sorted((Path(studies.__file__).parent / "lines").glob("*.txt"))
 
 
 @pytest.mark.parametrize(("what", "text"), [(what, text) for what, texts in RIGHT.items() for text in texts])

@@ -11,74 +11,45 @@ from rich.console import Console
 from chainrule.cli.answers import reviewed
 from chainrule.derive import derive
 from chainrule.derive.lines import review
+from chainrule.lab.studies import NAMES, study
 
-FIXTURES = Path(__file__).parents[2] / "tests" / "derivations"
-LAYERS = "z1 = x @ W1.T + b1; z2 = {f}(z1); z3 = z2 @ W2.T + b2; y = {g}(z3); J = {loss}(y, t)"
-SHAPES = "x: n d, W1: h d, b1: h, W2: k h, b2: k, t: n k const"
-Derived = tuple[str, str, str | None]  # a heading; an op or lines; the shapes of these
-
-STUDIES: dict[str, list[Derived]] = {
-    "uva-2018": [(op, op, None) for op in ("cross_entropy", "softmax", "relu", "linear", "batch_norm")],
-    "uva-2020": [
-        ("linear, as the course writes it", "Y = X @ W.T + B", "X: s n, W: m n, B: m"),
-        ("an element-wise activation", "y = f(x)", "x: n d"),
-        *[(op, op, None) for op in ("softmax", "cross_entropy", "layer_norm", "elu", "tanh")],
-    ],
-    "vu-2021": [
-        ("division", "Z = X / Y", "X: n d, Y: n d"),
-        ("an element-wise function", "Y = f(X)", "X: n d"),
-        ("a product of matrices", "Y = X @ W", "X: n d, W: d m"),
-        ("expand: a vector repeated to a matrix", "broadcast_to", None),
-    ],
-    "vu-2023": [
-        ("softmax, both cases", "softmax", None),
-        ("minus the logarithm of the right class, and its product with softmax: y - t", "cross_entropy", None),
-    ],
-    "nyu-2021": [
-        ("ReLU, identity, squared error", LAYERS.format(f="relu", g="identity", loss="mse_loss"), SHAPES),
-        ("sigmoid, sigmoid, squared error", LAYERS.format(f="sigmoid", g="sigmoid", loss="mse_loss"), SHAPES),
-        (
-            "sigmoid, sigmoid, binary cross-entropy",
-            LAYERS.format(f="sigmoid", g="sigmoid", loss="binary_cross_entropy"),
-            SHAPES,
-        ),
-    ],
-}
+RESULTS = Path(__file__).parents[1] / "studies"
 
 
 def contents() -> str:
-    """All studies."""
+    """All studies: what a rerun found, where one is kept, and what each has on paper."""
     lines = [
         *title("Studies"),
-        "Five course write-ups on backpropagation: what they derive, and where they are wrong.",
+        "Five course write-ups on backpropagation, done again: what they derive, where they are wrong, and what their",
+        "experiments show when they are run with several seeds. ``chainrule study NAME`` does one again.",
         "",
     ]
-    return "\n".join([*lines, ".. toctree::", "", *[f"   {name}" for name in STUDIES], ""])
+    names = [name for each in NAMES for name in ([each] * (RESULTS / f"{each}.md").exists() + [f"{each}-on-paper"])]
+    return "\n".join([*lines, ".. toctree::", "", *[f"   {name}" for name in names], ""])
 
 
 def page(name: str) -> str:
-    """The page of one study."""
-    lines = [*title(name), *title("What it derives", "-")]
-    for heading, what, shapes in STUDIES[name]:
-        found = derive(what, shapes)
-        lines += [*title(heading, "~"), ".. raw:: html", ""]
-        lines += [f"   {line}" for line in inner(found.html(steps=False)).splitlines()]
-        lines += ["", f"Step by step: :doc:`/ops/{what}`.", ""] if shapes is None else [""]
-    files = sorted(FIXTURES.glob(f"{name}*.txt"))
-    if files:
+    """What one study has on paper."""
+    found = study(name)
+    lines = [*title(f"{name}, on paper"), *title("What it derives", "-")]
+    for each in found.derivations:
+        derived = derive(each.program, each.shapes)
+        lines += [*title(each.title, "~"), ".. raw:: html", ""]
+        lines += [f"   {line}" for line in inner(derived.html(steps=False)).splitlines()]
+        lines += ["", f"Step by step: :doc:`/ops/{each.program}`.", ""] if each.shapes is None else [""]
+    if found.lines:
         lines += [*title("Lines that are wrong in it", "-")]
         lines += [
             "``chainrule derive ... --answer-file`` reads a derivation line by line. Of lines like the write-up's:",
             "",
         ]
-    for path in files:
-        lines += [*mistakes(path)]
+    for text in found.lines:
+        lines += [*mistakes(text)]
     return "\n".join(lines)
 
 
-def mistakes(path: Path) -> Iterator[str]:
+def mistakes(text: str) -> Iterator[str]:
     """What the checker says to a derivation whose first lines name what it is about."""
-    text = path.read_text(encoding="utf-8")
     about = dict(re.findall(r"^# (program|shapes): (.*)$", text, re.MULTILINE))
     console = Console(file=io.StringIO(), width=96, color_system=None)
     console.print(reviewed(review(about["program"], text, about.get("shapes"))))

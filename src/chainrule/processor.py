@@ -63,6 +63,22 @@ def _facts(cpuinfo: str) -> tuple[str, bool]:
     return facts.get("vendor_id", ""), set(facts.get("flags", "").split()) >= NEEDED
 
 
+def name() -> str:
+    """What the processor is called; where Linux does not tell, as Python knows it.
+
+    >>> bool(name())
+    True
+    """
+    import platform  # `import chainrule` does without it
+
+    try:
+        with open(CPUINFO) as file:
+            found = next((line for line in file if line.startswith("model name")), "")
+    except OSError:
+        found = ""
+    return found.partition(":")[2].strip() or platform.processor() or platform.machine()
+
+
 def costs(pools: Iterable[Mapping[str, Any]]) -> str | None:
     """What it costs that the loaded BLAS, as threadpoolctl describes it, runs AVX2 kernels where AVX-512 would do."""
     taken = {pool.get("architecture") for pool in pools if pool.get("internal_api") == "openblas"}

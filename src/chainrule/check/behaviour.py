@@ -155,10 +155,12 @@ def _memory(prober: Prober, first: Probe, expected: Sequence[str]) -> Iterator[F
     kept = {}
     for name in expected:
         alone, again, earlier = later.found.get(name), found.get(name), before.get(name)
-        if alone is None or again is None or np.shape(alone) != np.shape(again) or not np.any(alone):
+        if alone is None or again is None or np.shape(alone) != np.shape(again):
             continue
         if not np.all(np.isfinite(np.asarray(alone, float))):
             continue
+        if np.max(np.abs(alone), initial=0) <= later.tolerance(name):
+            continue  # nothing, or what rounding leaves of it: written over or added up, it is the same
         tolerance = _tolerance(later, name, alone)
         if not np.isfinite(tolerance):
             continue  # the truth is NaN: the point lies at the border of where forward is defined

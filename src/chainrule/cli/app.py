@@ -20,11 +20,12 @@ from chainrule.cli.ops import ops
 from chainrule.cli.options import CONTEXT_SETTINGS, examples, nearest
 from chainrule.cli.predict import predict
 from chainrule.cli.report import report
+from chainrule.cli.study import study
 from chainrule.cli.sweep import sweep
 from chainrule.cli.train import train
 from chainrule.errors import UserError
 
-COMMANDS = [train, evaluate, predict, export, sweep, compare, report, check, derive, explain, ops, doctor]
+COMMANDS = [train, evaluate, predict, export, sweep, compare, report, study, check, derive, explain, ops, doctor]
 HELP_STYLE = click.RichHelpConfiguration(
     theme="cargo-slim",
     options_table_column_types=["opt_short", "opt_long", "help"],

@@ -71,8 +71,7 @@ def _processor() -> Iterator[Finding]:
 
     facts = environment()
     cores = processor.cores()
-    model, avx512 = _processor_facts()
-    yield Finding("processor", f"{model}, {cores} cores{', AVX-512' if avx512 else ''}")
+    yield Finding("processor", f"{processor.name()}, {cores} cores{', AVX-512' if _has_avx512() else ''}")
     yield Finding("BLAS", f"{facts['blas']['name']} {facts['blas']['version']}")
     for pool in _thread_pools():
         kernels, threads = pool.get("architecture"), pool["num_threads"]
@@ -84,12 +83,10 @@ def _processor() -> Iterator[Finding]:
     yield Finding("matrix product", f"{_gflops():.0f} GFLOP/s (float32, 1024 x 1024)")
 
 
-def _processor_facts() -> tuple[str, bool]:
-    """The processor's name, and whether it has AVX-512; where Linux does not tell, as Python knows it."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    name = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine(), "avx512f" in text
+def _has_avx512() -> bool:
+    """Whether the processor has AVX-512; False where Linux does not tell."""
+    info = Path(processor.CPUINFO)
+    return info.exists() and "avx512f" in info.read_text()
 
 
 def _thread_pools() -> list[dict[str, Any]]:

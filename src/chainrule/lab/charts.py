@@ -4,8 +4,9 @@ Colours are Okabe and Ito's. Whatever a colour says, a marker or the kind of a l
 """
 
 import io
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -155,6 +156,31 @@ def overlay_chart(rows: Sequence[Row], part: Literal["train", "val"], limits: tu
     return figure
 
 
+def lines_chart(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]], *, x: str, y: str, logarithmic: bool = False
+) -> "Figure":
+    """Named lines over one axis: of each the places and the values, a row for each draw; medians, all draws faintly."""
+    with _figure(2.9) as (figure, axes):
+        ends = []
+        for (name, (places, values)), (colour, dashes, marker) in zip(lines.items(), itertools.cycle(CYCLE)):
+            middle, every = np.median(values, axis=0), max(1, len(places) // 6)
+            if 1 < len(values) <= MOST_DRAWN:
+                axes.plot(places, values.T, color=colour, lw=0.5, alpha=0.35, zorder=3)
+            elif len(values) > MOST_DRAWN:
+                axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.14, lw=0, zorder=2)
+            axes.plot(places, middle, color=colour, ls=dashes, lw=1.8, zorder=4)
+            axes.plot(places[::every], middle[::every], marker, color=colour, ms=5, mec=PAPER, mew=0.6, zorder=5)
+            ends.append((middle[-1], name, colour, marker))
+        axes.set_yscale("log" if logarithmic else "linear")
+        axes.set(xlabel=x, xlim=(places[0], places[-1]))
+        axes.set_title(y, fontsize=9.5, pad=9)
+        scale = np.log10 if logarithmic else np.asarray
+        low, high = scale(axes.get_ylim())
+        heights = [float((scale(value) - low) / (high - low)) for value, *_ in ends]
+        _name_at(axes, heights, [End(0.0, name, INK, colour, marker) for _, name, colour, marker in ends])
+    return figure
+
+
 def limits(rows: Sequence[Row], quantity: Literal["loss", "accuracy"]) -> tuple[float, float]:
     """The range in which all the settings' curves lie, so that their charts can be compared by eye."""
     values = [v for row in rows for c in row.curves if c.quantity == quantity for run in c.runs for v in run]
@@ -288,8 +314,13 @@ def _name_the_ends(axes: "Axes", ends: Sequence[End]) -> None:
     if not ends:
         return
     low, high = axes.get_ylim()
+    _name_at(axes, [(end.value - low) / (high - low) for end in ends], ends)
+
+
+def _name_at(axes: "Axes", at: Sequence[float], ends: Sequence[End]) -> None:
+    """Names at these shares of the axes' height, pushed apart where they are close."""
     apart = 12.5 / (0.72 * 72 * axes.figure.bbox.height / axes.figure.dpi)  # a line of text, as a share of the axes
-    heights = np.clip((np.array([end.value for end in ends]) - low) / (high - low), 0.0, 1.0)
+    heights = np.clip(np.array(at), 0.0, 1.0)
     order = np.argsort(heights, kind="stable")
     ladder = apart * np.arange(len(ends))
     placed = np.maximum.accumulate(heights[order] - ladder) + ladder

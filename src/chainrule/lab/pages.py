@@ -44,7 +44,7 @@ ESCAPED = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text; a heading that begins with ">" is of numbers, flush right."""
+    """A table of text; a heading that begins with ">" is of numbers, flush right, one with "=" of formulas or code."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -113,18 +113,17 @@ class Pages:
 
     def html(self) -> str:
         """One page: nothing in it is loaded from elsewhere."""
-        environment = _environment(autoescape=True)
+        environment = templates(autoescape=True)
         marks = {row.name: i for page in self.pages for i, row in enumerate(page.section.settings[: len(charts.CYCLE)])}
-        style = _part("report.css") + _colours()
-        return environment.get_template("report.html").render(**self._facts(), style=style, marks=marks)
+        return environment.get_template("report.html").render(**self._facts(), style=style(), marks=marks)
 
     def markdown(self, figures: str = "figures") -> str:
         """Markdown, whose charts are files in the folder `figures` beside it."""
-        return _environment().get_template("report.md").render(**self._facts(), figures=figures)
+        return templates().get_template("report.md").render(**self._facts(), figures=figures)
 
     def latex(self, figures: str = "figures") -> str:
         """A document for pdflatex, whose charts are files in the folder `figures` beside it."""
-        environment = _environment(
+        environment = templates(
             block_start_string="<%",
             block_end_string="%>",
             variable_start_string="<<",
@@ -158,13 +157,17 @@ class Pages:
                 files["pdf"] = pdf
         return {kind: str(path) for kind, path in files.items()}
 
+    def notes(self) -> list[str]:
+        """How the figures came about."""
+        return list(_notes(self.report))
+
     def _facts(self) -> dict[str, Any]:
         """What the templates lay out."""
         return {
             "report": self.report,
             "pages": self.pages,
             "title": _title(self.report),
-            "notes": list(_notes(self.report)),
+            "notes": self.notes(),
             "version": version("chainrule"),
         }
 
@@ -412,10 +415,10 @@ def _slug(section: Section) -> str:
     return re.sub(r"[^a-z0-9]+", "-", Path(section.data).stem.lower()).strip("-") + f"-{section.settings[0].name}"
 
 
-def _colours() -> str:
-    """The charts' colours for the page, light and dark."""
+def style() -> str:
+    """The style of a page, with the charts' colours, light and dark."""
     each = "".join(f"{name}: light-dark({charts.LIGHT[name]}, {charts.DARK[name]}); " for name in charts.LIGHT)
-    return f":root {{ {each}}}\n"
+    return _part("report.css") + f":root {{ {each}}}\n"
 
 
 # ------------------------------------------------------------------------------------------------------------ templates
@@ -444,11 +447,13 @@ def _with_options(text: str) -> str:
     )
 
 
-def _environment(**options: Any) -> Any:
+def templates(**options: Any) -> Any:
+    """The environment of the templates in this package's folder of that name."""
     import jinja2
 
     made = jinja2.Environment(loader=jinja2.FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True, **options)
     made.filters |= {"plain": _Plain, "cell": lambda text: text.replace("|", "\\|"), "sentence": _with_options}
+    made.filters["code"] = lambda text, heading: f"`{text}`" if text and heading.startswith("=") else text
     return made
 
 

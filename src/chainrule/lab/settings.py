@@ -11,7 +11,7 @@ from typing import Any
 
 from chainrule.errors import UserError
 from chainrule.lab.plan import in_short
-from chainrule.train.config import TrainConfig
+from chainrule.train.config import TrainConfig, idle
 from chainrule.train.folder import checkpoint_path, read_config
 from chainrule.train.metrics import read_csv
 
@@ -60,6 +60,7 @@ class Setting:
         words = [
             value if isinstance(value, str) else f"{name.replace('_', ' ')} {in_short(value)}"
             for name, value in self.values.items()
+            if value != ""
         ]
         return ", ".join(words) or self.config.model
 
@@ -137,9 +138,10 @@ def group(runs: Sequence[FinishedRun]) -> dict[str, list[Setting]]:
 def common(settings: Sequence[Setting]) -> dict[str, Any]:
     """What all the settings have alike, where it is not the default."""
     default = TrainConfig().model_dump(mode="json")
-    first = settings[0].config.model_dump(mode="json")
-    names = [name for name in first if name not in (*BESIDES, "dataset") and name not in settings[0].values]
-    return {name: first[name] for name in names if first[name] != default[name] or name in ("model", "optimizer", "lr")}
+    first = _kept(settings[0].runs[0])
+    names = [name for name in first if name != "dataset" and name not in settings[0].values]
+    always = ("model", "optimizer", "lr")
+    return {name: first[name] for name in names if first[name] not in ("", default[name]) or name in always}
 
 
 def letter(position: int) -> str:
@@ -166,7 +168,10 @@ def _settings(groups: list[list[FinishedRun]]) -> list[Setting]:
 
 
 def _kept(run: FinishedRun) -> dict[str, Any]:
-    return {name: value for name, value in run.config.model_dump(mode="json").items() if name not in BESIDES}
+    kept = {name: value for name, value in run.config.model_dump(mode="json").items() if name not in BESIDES}
+    if kept["pretrained"] is not None:  # which weights they are, not where the file is
+        kept["pretrained"] = Path(kept["pretrained"]).name
+    return kept | dict.fromkeys(idle(kept), "")
 
 
 def _key(run: FinishedRun) -> str:

@@ -256,6 +256,15 @@ class TrainConfig(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
 
 
+def idle(settings: Mapping[str, Any]) -> set[str]:
+    """The names of those settings that have no effect beside the others, such as the momentum of an optimizer without.
+
+    >>> sorted(idle(TrainConfig(optimizer="adam", model="convnet-vu").model_dump()))[:4]
+    ['activation', 'dropout', 'gamma', 'hidden']
+    """
+    return {name for name, (owner, choices) in _BELONGS_TO.items() if settings[owner] not in choices}
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One field of `TrainConfig` as a command-line library wants it."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule import processor
+
 
 def environment() -> dict[str, Any]:
     """Python, the platform, the versions, the BLAS behind NumPy and what sets its threads, as JSON-able values.
@@ -17,7 +19,7 @@ def environment() -> dict[str, Any]:
     Results are bit for bit the same where all of these are.
 
     >>> sorted(environment())
-    ['blas', 'cpus', 'packages', 'platform', 'python', 'variables']
+    ['blas', 'cpus', 'packages', 'platform', 'processor', 'python', 'variables']
     """
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     names = ("CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
@@ -26,6 +28,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor.name(),
         "cpus": os.cpu_count(),
         "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
         "packages": {name: version(name) for name in packages},

@@ -1,0 +1,107 @@
+"""vu-2021: an autograd engine of one's own, a perceptron on synthetic data and MNIST, a small conv net on CIFAR-10."""
+
+from typing import Any
+
+from chainrule import nn
+from chainrule.lab.plan import Plan
+from chainrule.lab.studies import mistakes, networks
+from chainrule.lab.studies.engine import questions, weaknesses
+from chainrule.lab.study import Checked, Claim, Contrast, Demonstration, Derived, Experiment, Planted, Study
+
+MNIST: dict[str, Any] = {"preset": "vu-2021-mnist", "eval_train": 5000}
+CIFAR: dict[str, Any] = {"preset": "vu-2021", "model": "convnet-vu"}
+UNITS = 784  # of hidden_mult 1: as many as an image has pixels
+QUICK: dict[str, Any] = {"max_steps": 40, "eval_freq": 20, "eval_train": 500}
+
+STUDY = Study(
+    name="vu-2021",
+    title="An engine of one's own, and comparisons on MNIST and CIFAR-10",
+    text="Derivations of the engine's operations, questions that its user must be able to answer by looking at it, and "
+    "comparisons of activations, widths, depths, optimizers, batch sizes and learning rates.",
+    derivations=(
+        Derived("division", "Z = X / Y", "X: n d, Y: n d"),
+        Derived("an element-wise function", "Y = f(X)", "X: n d"),
+        Derived("a product of matrices", "Y = X @ W", "X: n d, W: d m"),
+        Derived("expand: a vector repeated to a matrix", "broadcast_to"),
+    ),
+    checks=(
+        Checked("division", networks.division),
+        Checked("a product of matrices", networks.product),
+        Checked("sigmoid", networks.sigmoid),
+        Checked("cross-entropy", networks.cross_entropy),
+        Checked("a perceptron with sigmoid, layer by layer", lambda: networks.perceptron(nn.Sigmoid)),
+    ),
+    planted=(Planted("division: no minus sign", mistakes.division_without_minus, "sign"),),
+    demonstrations=(
+        Demonstration("questions", "Questions about the engine, answered by looking", questions),
+        Demonstration("weaknesses", "What the write-up's engine could not do", weaknesses),
+    ),
+    experiments=(
+        Experiment(
+            "synthetic",
+            "The perceptron on two features",
+            (Plan({"preset": "vu-2021", "val_size": 5000, "eval_train": 5000}, seeds=5),),
+            QUICK,
+        ),
+        Experiment(
+            "mnist",
+            "Activation, width and depth on MNIST",
+            (
+                Plan(MNIST, grid={"activation": ["sigmoid", "relu"]}, seeds=5),
+                Plan(MNIST, grid={"hidden": [2 * UNITS, 6 * UNITS]}, seeds=5),
+                Plan({**MNIST, "hidden": (4 * UNITS, 4 * UNITS)}, seeds=5),
+            ),
+            QUICK,
+        ),
+        Experiment(
+            "cifar",
+            "Optimizer, learning rate and batch size on CIFAR-10",
+            (
+                Plan(CIFAR, grid={"lr": [0.0005, 0.001, 0.003]}, seeds=3),
+                Plan({**CIFAR, "batch_size": 4}, seeds=3),
+                Plan({**CIFAR, "optimizer": "sgd", "momentum": 0.9}, grid={"lr": [0.003, 0.01, 0.03]}, seeds=3),
+            ),
+            {**QUICK, "lr": 0.001},
+        ),
+        Experiment(
+            "cifar-pytorch",
+            "The same conv net trained by PyTorch",
+            (Plan({**CIFAR, "engine": "torch"}, seeds=3),),
+            QUICK,
+        ),
+    ),
+    claims=(
+        Claim("MNIST, sigmoid", 0.948, "mnist", {"activation": "sigmoid", "hidden": (4 * UNITS,)}),
+        Claim("MNIST, ReLU", 0.933, "mnist", {"activation": "relu"}),
+        Contrast(
+            "sigmoid is better than ReLU",
+            "mnist",
+            {"activation": "sigmoid", "hidden": (4 * UNITS,)},
+            {"activation": "relu"},
+            better=True,
+        ),
+        Claim("MNIST, hidden_mult 2", 0.942, "mnist", {"hidden": (2 * UNITS,)}, {"hidden": (2 * UNITS,)}),
+        Claim("MNIST, hidden_mult 6", 0.936, "mnist", {"hidden": (6 * UNITS,)}, {"hidden": (6 * UNITS,)}),
+        Contrast(
+            "hidden_mult 2 and 6 do not differ (p > 0.05, from one run each)",
+            "mnist",
+            {"hidden": (2 * UNITS,)},
+            {"hidden": (6 * UNITS,)},
+            better=False,
+        ),
+        Contrast(
+            "one hidden layer is better than two",
+            "mnist",
+            {"activation": "sigmoid", "hidden": (4 * UNITS,)},
+            {"hidden": (4 * UNITS, 4 * UNITS)},
+            better=True,
+        ),
+        Claim("CIFAR-10, batches of 50", 0.633, "cifar", {"optimizer": "adam", "batch_size": 50, "lr": 0.001}),
+        Claim("CIFAR-10, learning rate 0.003", 0.651, "cifar", {"optimizer": "adam", "lr": 0.003}),
+        Claim("CIFAR-10, learning rate 0.0005", 0.647, "cifar", {"optimizer": "adam", "lr": 0.0005}),
+        Claim("CIFAR-10, batches of 4", 0.623, "cifar", {"batch_size": 4}),
+        Claim("CIFAR-10, SGD", 0.627, "cifar", {"optimizer": "sgd", "lr": 0.003}, {"optimizer": "sgd"}),
+        Claim("CIFAR-10, by PyTorch", 0.633, "cifar-pytorch", {}),
+        Contrast("Adam is better than SGD", "cifar", {"optimizer": "adam"}, {"optimizer": "sgd"}, better=True),
+    ),
+)
