@@ -51,11 +51,11 @@ def value_of(config, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_quick_rerun_is_shorter_and_has_two_seeds(name):
+def test_a_quick_rerun_is_shorter(name):
     for experiment in STUDIES[name].experiments:
         full, quick = ([run for plan in planned(experiment, quick=q) for run in plan.runs()] for q in (False, True))
-        assert {run.seed for run in quick} == set(sorted({run.seed for run in full})[:2])
-        assert len(quick) <= len(full)
+        assert {run.seed for run in quick} < {run.seed for run in full}
+        assert len(quick) < len(full)
         steps = [(run.config.max_steps or np.inf, run.config.epochs or np.inf) for run in quick]
         assert max(steps) < max((run.config.max_steps or np.inf, run.config.epochs or np.inf) for run in full)
 
@@ -172,7 +172,7 @@ def test_what_is_wrong_is_a_failure(tmp_path):
         "",
         (Derived("relu", "relu"),),
         checks=(Checked("a square", halved), Checked("ReLU", networks.relu)),
-        planted=(Planted("another factor", halved, "factor"), Planted("called otherwise", halved, "sign")),
+        planted=(Planted("another factor", halved, ("factor",)), Planted("called otherwise", halved, ("sign",))),
         experiments=(
             Experiment(
                 "fails", "No such number of classes", (Plan({"dataset": "moons", "lr": 1e30, "optimizer": "sgd"}),), {}

@@ -4,6 +4,7 @@ The documents are those of the repository, in their places, so that their links 
 ops and of the modules are written from the docstrings. Every warning is an error.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
 
 COPIED = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/**/*.md", "docs/**/*.png", "docs/**/*.svg",
           "bench/LOG.md", "bench/results/*.png", "src/chainrule/data/NOTICE.md"]  # fmt: skip
+NOTEBOOKS = ["backprop-by-hand", "find-the-mistake", "a-study"]
 MODULES = {
     "engine": ["chainrule"],
     "layers": ["chainrule.nn", "chainrule.nn.init"],
@@ -35,6 +37,7 @@ def main(folder: Path) -> None:
         place = source / path.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
+    write(source, notebooks())
     write(source, pages())
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--fresh-env", "--jobs", "auto"]
     failed = sphinx([*options, "-b", "html", "-c", str(Path(__file__).parent), str(source), str(site)])
@@ -59,6 +62,13 @@ def explained() -> Iterator[tuple[str, str]]:
     return ((f"explained/{op.name}.html", page) for op in OPS.values() if (page := op_page.explained(op)))
 
 
+def notebooks() -> Iterator[tuple[str, str]]:
+    """The notebooks as they are kept, with formulas that the site aligns by itself."""
+    for name in NOTEBOOKS:
+        place = f"examples/notebooks/{name}.ipynb"
+        yield place, re.sub(r"\\\\(begin|end)\{aligned\}", "", (ROOT / place).read_text(encoding="utf-8"))
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """Every generated page: its place and its text."""
     import op_page
@@ -68,8 +78,8 @@ def pages() -> Iterator[tuple[str, str]]:
 
     yield "index.md", index()
     yield "docs/studies/index.rst", study_page.contents()
-    for name in study_page.STUDIES:
-        yield f"docs/studies/{name}.rst", study_page.page(name)
+    for name in study_page.NAMES:
+        yield f"docs/studies/{name}-on-paper.rst", study_page.page(name)
     yield "ops/index.rst", op_page.contents(OPS.values())
     for op in OPS.values():
         yield f"ops/{op.name}.rst", op_page.page(op)
@@ -90,10 +100,13 @@ def index() -> str:
             "docs/weights",
             "docs/sweep",
             "docs/report",
+            "docs/study",
             "docs/sklearn",
             "docs/engines",
             "docs/speed",
+            "docs/parallel",
         ],
+        "Notebooks": [f"examples/notebooks/{name}" for name in NOTEBOOKS],
         "Reference": ["ops/index", "docs/causes/index", *(f"api/{name}" for name in MODULES)],
         "Studies": ["docs/studies/index"],
         "Carrying on": ["CONTRIBUTING", "docs/design", "bench/LOG", "CHANGELOG", "Notice <src/chainrule/data/NOTICE>"],
@@ -104,7 +117,8 @@ def index() -> str:
 
 def _exists(name: str) -> bool:
     return (
-        name.startswith(("ops/", "api/", "docs/causes/", "docs/studies/", "Notice")) or (ROOT / f"{name}.md").exists()
+        name.startswith(("ops/", "api/", "docs/causes/", "docs/studies/", "examples/", "Notice"))
+        or (ROOT / f"{name}.md").exists()
     )
 
 

@@ -1,4 +1,4 @@
-"""The documentation site: Sphinx, with Markdown by MyST formulas as MathML, which needs no script, no network."""
+"""The documentation site: Sphinx, with Markdown and notebooks by MyST, formulas as MathML: no script, no network."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ import chainrule
 project = "chainrule"
 version = release = chainrule.__version__
 project_copyright = "chainrule's authors, MIT licence"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "house_style", "mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "house_style", "mathml"]
 exclude_patterns = ["LICENSE"]
 html_theme = "furo"
 html_title = "chainrule"
@@ -26,6 +26,7 @@ nitpicky = False  # types of the standard library and of NumPy are named in sign
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # the changelog's sections
+nb_execution_mode = "off"  # notebooks are shown with the outputs that they are kept with
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

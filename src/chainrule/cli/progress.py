@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.text import Text
 
 from chainrule.cli.show import percent
-from chainrule.train import events
+from chainrule.train import events, parallel
 
 REFRESH = 0.1  # seconds between two updates of the bar: a step may take only some microseconds
 HEARTBEAT = 10.0  # seconds between two plain lines about steps
@@ -75,7 +75,7 @@ class View:
             case events.Interrupted():
                 self._steps.stop()
                 self._say(f"stopped after step {event.step:,}; everything is saved, go on with")
-                self._say(f"  chainrule train --resume {self._run_dir}", "cyan")
+                self._say(f"  {parallel.command()} train --resume {self._run_dir}", "cyan")
             case events.Finished():
                 self._steps.stop()
 
@@ -98,6 +98,7 @@ class View:
             f"{config.model}: {event.parameters:,} parameters{trained}; "
             f"{config.optimizer}, learning rate {config.lr:g}; "
             f"{event.total_steps:,} steps of {config.batch_size} samples"
+            + (f", shared by {parallel.size()} processes" if parallel.size() > 1 else "")
         )
         if event.step:
             self._say(f"going on after step {event.step:,}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("--list", "listing", is_flag=True, help="List the studies, with what each takes.")
-@click.option("--quick", is_flag=True, help="Train a few steps with two seeds: under two minutes, judges no claim.")
+@click.option("--quick", is_flag=True, help="Fewer and shorter trainings, under two minutes; judges no claim.")
 @click.option("--study-dir", metavar="FOLDER", help="Folder of its runs (default: runs/study-NAME).")
 @click.option(
     "-j", "--jobs", type=int, metavar="N", help="Trainings at a time; they share the cores (default: the cores)."

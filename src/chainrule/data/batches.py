@@ -25,6 +25,8 @@ class Batches:
         drop_last: leave out the last, smaller batch of an epoch.
         wrap: the sampler of the `uva` courses (`cifar10_utils.DataSet.next_batch`): the first epoch in stored order;
             as soon as fewer than `batch_size` samples are left they are dropped, and the rest is reshuffled.
+        rank, ranks: hand out the part `rank` of every batch alone, of `ranks` contiguous parts (see `part_of`); the
+            order, the place in it and the state are those of the whole batches.
 
     Raises UsageError if `batch_size` is less than 1 or more than there are samples.
 
@@ -41,6 +43,9 @@ class Batches:
     >>> resumed.load_state_dict(state)
     >>> bool((resumed.next()[1] == expected).all())
     True
+    >>> parts = [Batches(samples, 3, rng=np.random.default_rng(0), rank=rank, ranks=2) for rank in (0, 1)]
+    >>> [part.next()[1].tolist() for part in parts], parts[1].share
+    ([[2, 4], [3]], (2, 3, 3))
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         wrap: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ):
         if not 1 <= batch_size <= len(samples):
             raise UsageError(f"batch size is {batch_size}, expected 1 to {len(samples)}, the number of samples")
@@ -61,8 +68,11 @@ class Batches:
         """Epochs completed."""
         self.position = 0
         """Samples of the current epoch handed out."""
+        self.share = 0, 0, 0
+        """Of the latest batch: the place of its first sample handed out, of the one after the last, and its size."""
         self._rng = rng
         self._shuffle, self._wrap, self._drop_last = shuffle, wrap, drop_last or wrap
+        self._rank, self._ranks = rank, ranks
         self._order: np.ndarray | None = None
         self._drawn_from: Mapping[str, Any] | None = None
 
@@ -82,7 +92,10 @@ class Batches:
             self._begin_epoch()
         n, start = len(self.samples), self.position
         stop = min(start + self.batch_size, n)
-        batch = slice(start, stop) if self._order is None else self._order[start:stop]
+        first, last = part_of(stop - start, self._rank, self._ranks)
+        self.share = first, last, stop - start
+        own = slice(start + first, start + last)
+        batch = own if self._order is None else self._order[own]
         self.position = stop
         if stop == n or (self._drop_last and stop + self.batch_size > n):
             self.epoch, self.position = self.epoch + 1, 0
@@ -121,3 +134,17 @@ class Batches:
             "drop_last": self._drop_last,
             "wrap": self._wrap,
         }
+
+
+def part_of(n: int, rank: int, ranks: int) -> tuple[int, int]:
+    """Where the part `rank` of `n` samples begins and ends: contiguous parts that differ by one sample at most.
+
+    The first `n % ranks` parts have the sample more, as `np.array_split` has it; fewer samples than parts leave the
+    last parts empty.
+
+    >>> [part_of(5, rank, 3) for rank in range(3)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    each, more = divmod(n, ranks)
+    first = rank * each + min(rank, more)
+    return first, first + each + (rank < more)

@@ -60,11 +60,11 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A backward pass with a mistake of the write-up's, and what the checker must call it."""
+    """A backward pass with a mistake of the write-up's, and what the checker may call it."""
 
     title: str
     target: Callable[[], tuple[Any, Any]]
-    cause: str
+    causes: tuple[str, ...]  #: several where one mistake has two names: a derivative left out is a wrong array, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Experiment:
     name: str
     title: str
     plans: tuple[Plan, ...]
-    quick: Mapping[str, Any]  #: settings of a quick rerun, over those of the plans and in place of their grids
+    quick: Mapping[str, Any]  #: settings of a quick rerun, over the first plan's and in place of its grid; and `seeds`
     batch_losses: bool = False  #: draw the loss of every batch too
 
 
@@ -91,6 +91,7 @@ class Claim:
     setting: Mapping[str, Any]  #: what the write-up set, of what the experiment varies
     among: Mapping[str, Any] | None = None  #: what a selection on the validation part may not change
     samples: int | None = None  #: test samples that the figure was measured on, if not on all of them
+    doubtful: bool = False  #: far too low for the method: it is not to be reached, but to be refuted
     note: str = ""
 
 
@@ -162,16 +163,14 @@ class Study:
 
 
 def planned(experiment: Experiment, *, quick: bool) -> list[Plan]:
-    """The trainings of an experiment; a quick rerun's plans without what they have in common with an earlier one."""
+    """The trainings of an experiment; of a quick rerun those of its first plan, cut short."""
     if not quick:
         return [_with_weights(plan) for plan in experiment.plans]
-    found: dict[str, Plan] = {}
-    for plan in experiment.plans:
-        grid = {name: values for name, values in plan.grid.items() if name not in experiment.quick}
-        settings = overlay(by_field(plan.settings), by_field(experiment.quick))
-        short = _with_weights(replace(plan, settings=settings, grid=grid, seeds=QUICK_SEEDS))
-        found.setdefault(short.to_yaml(), short)
-    return list(found.values())
+    plan, short = experiment.plans[0], dict(experiment.quick)
+    seeds = short.pop("seeds", QUICK_SEEDS)
+    grid = {name: values for name, values in plan.grid.items() if name not in short}
+    settings = overlay(by_field(plan.settings), by_field(short))
+    return [_with_weights(replace(plan, settings=settings, grid=grid, seeds=seeds))]
 
 
 def seconds_left(study: Study, folder: str | Path) -> float | None:
@@ -215,18 +214,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong on paper or in code, as it was judged; `known` is what it should be called."""
+    """What is wrong on paper or in code, as it was judged; `known` are its right names."""
 
     text: str
     code: bool
     cause: str | None
     repair: str
-    known: str
+    known: tuple[str, ...]
 
     @property
     def found(self) -> bool:
         """Was it named for what it is?"""
-        return self.cause == self.known
+        return self.cause in self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +330,7 @@ def rerun(
 
     Args:
         study: one of `chainrule.lab.studies`.
-        quick: shorter trainings with two seeds: a look at whether everything works, with which no claim is judged.
+        quick: fewer and shorter trainings: a look at whether everything works, with which no claim is judged.
         study_dir: where the runs are (default: runs/study-NAME, or runs/study-NAME-quick).
         jobs: trainings at a time (default: the cores of this machine).
         listener: told where it is.
@@ -400,14 +399,14 @@ def _mistakes(text: str) -> Iterator[Mistake]:
     for number, line in enumerate(text.splitlines(), 1):
         if known := re.search(r"# wrong: ([\w-]+)", line):
             judged = found[number]
-            yield Mistake(judged.text, False, judged.verdict.cause, judged.verdict.repair or "", known[1])
+            yield Mistake(judged.text, False, judged.verdict.cause, judged.verdict.repair or "", (known[1],))
 
 
 def _planted(planted: Planted) -> Mistake:
     from chainrule.check import diagnose
 
     worst = diagnose(*planted.target()).findings[0]
-    return Mistake(planted.title, True, worst.cause, worst.fix, planted.cause)
+    return Mistake(planted.title, True, worst.cause, worst.fix, planted.causes)
 
 
 def _verified(checked: Checked) -> Verified:
@@ -492,7 +491,8 @@ def _reached(claim: Claim, found: Estimate) -> tuple[str, str]:
         word = "reached" if found.mean >= claim.reported else "not reached"
         return f"{word}, by one run", "One run has no interval."
     if found.low >= claim.reported:
-        return "beaten", f"The whole interval over {seeds} lies above it."
+        verdict = "does not hold" if claim.doubtful else "beaten"
+        return verdict, f"The whole interval over {seeds} lies above it."
     if found.mean >= claim.reported:
         return "reached", f"The mean over {seeds} is not below it; the interval holds it."
     short = 100 * (claim.reported - found.mean)
@@ -507,12 +507,11 @@ def _reached(claim: Claim, found: Estimate) -> tuple[str, str]:
 def _contrast(claim: Contrast, done: Done, *, quick: bool) -> Judged:
     first, second = _row(done.rows, claim.first), _row(done.rows, claim.second)
     estimates = [None if row is None else row.estimates[BY] for row in (first, second)]
-    found = None if first is None or second is None else _comparison(done, first, second)
     verdict, evidence = NOT_RUN
     if quick:
         verdict, evidence = NOT_JUDGED
-    elif first is not None and second is not None and found is not None:
-        verdict, evidence = _difference(claim, first, second, found)
+    elif first is not None and second is not None:
+        verdict, evidence = _difference(claim, first, second, _comparison(done, first, second))
     reported = "better" if claim.better else "no difference"
     return Judged(claim.text, reported, True, estimates[0], estimates[1], "", verdict, evidence)
 

@@ -20,7 +20,7 @@ from chainrule.train.metrics import read_csv
 
 ACCURACY = METRICS["test-accuracy"]
 SMOOTHED = 100  # batches in a mean of their losses
-POINTS = 300  # of a curve of batch losses
+POINTS = 120  # of a curve of batch losses
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,7 @@ def _batch_losses(done: Done) -> Chart:
         means = np.array([np.convolve(each, np.full(width, 1 / width), "valid") for each in losses])
         every = max(1, means.shape[1] // POINTS)
         lines[row.label] = (np.arange(width, width + means.shape[1])[::every], means[:, ::every])
-    caption = (
-        f"The loss of every batch, before the step, as means of {width}: the median over the seeds, and each seed."
-    )
+    caption = f"The loss of every batch before its step, in means of {width}: the median over the seeds, and each seed."
     figure = charts.lines_chart(lines, x="step", y="loss of the batches, nats")
     return Chart(f"{done.experiment.name}-batches", figure, caption)
 
@@ -225,8 +223,8 @@ def _machine(environment: dict[str, Any]) -> str:
 
 def _notes(experiments: Sequence[Done]) -> Iterator[str]:
     """How the figures came about, each note once."""
-    seen: dict[str, None] = {}
+    seen: dict[str, str] = {}
     for done in experiments:
-        if done.report is not None:
-            seen |= dict.fromkeys(Pages(done.report).notes())
-    yield from seen
+        for note in Pages(done.report).notes() if done.report else []:
+            seen.setdefault(note.partition(":")[0], note)  # of one data set's test part once
+    yield from seen.values()

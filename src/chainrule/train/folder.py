@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
@@ -26,8 +27,10 @@ from chainrule.train.events import Remark
 RUNS = Path("runs")
 
 
-def create(config: TrainConfig, run_dir: Path | None = None, *, dataset: str) -> Path:
+def create(config: TrainConfig, run_dir: Path | None = None, *, dataset: str, processes: int = 1) -> Path:
     """Makes the folder of a new run on `dataset`, with its config and its environment; without `run_dir` under `runs`.
+
+    `processes` are those that share the run.
 
     Raises `UserError` if `run_dir` is there already and not empty, or cannot be made.
 
@@ -47,7 +50,7 @@ def create(config: TrainConfig, run_dir: Path | None = None, *, dataset: str) ->
         run_dir = _new_under_runs(config, dataset)
     with naming_the_file(run_dir):
         (run_dir / "checkpoints").mkdir()
-    write_atomically(run_dir / "environment.json", (json.dumps(environment(), indent=2) + "\n").encode())
+    write_atomically(run_dir / "environment.json", (json.dumps(_environment(processes), indent=2) + "\n").encode())
     write_atomically(run_dir / "config.yaml", config.to_yaml().encode())
     return run_dir
 
@@ -115,14 +118,18 @@ def read_config(run_dir: Path) -> TrainConfig:
     return configure({}, file=run_dir / "config.yaml")
 
 
-def changes_of_environment(run_dir: Path) -> list[Remark]:
-    """A remark if the run began with other versions or on another machine than this, where rounding may differ."""
-    now = environment()
+def _environment(processes: int) -> dict[str, Any]:
+    return environment() | ({"processes": processes} if processes > 1 else {})
+
+
+def changes_of_environment(run_dir: Path, *, processes: int = 1) -> list[Remark]:
+    """A remark if the run began with other versions, elsewhere, or by more or fewer processes: rounding may differ."""
+    now = _environment(processes)
     try:
         stored = json.loads((run_dir / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         stored = {}
-    changed = [key for key in now if stored.get(key) != now[key]]
+    changed = [key for key in now | stored if stored.get(key) != now.get(key)]
     if not changed:
         return []
     text = (

@@ -3,6 +3,9 @@
 The state of a run is everything that decides its next step: the weights, the optimizer, the schedule, the place in the
 epoch, every generator, and the best evaluation so far. `Training.checkpoint` holds all of it, `Training.restore` takes
 it back, and nothing else is kept between two steps: that is why a resumed run goes on bit for bit.
+
+Where several processes share a run (`parallel`), all hold the same state and take the same decisions. Each computes its
+share of every batch and of every evaluation; rank 0 alone writes, and has listeners.
 """
 
 import dataclasses
@@ -17,16 +20,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+import chainrule
 from chainrule import optim
 from chainrule.data import Augment, Batches, Dataset, ResizedImages, Samples
 from chainrule.engine import using
 from chainrule.errors import UsageError, UserError
 from chainrule.nn import CrossEntropyLoss, Module
-from chainrule.train import checkpoint, folder
+from chainrule.train import checkpoint, folder, parallel
 from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.config import TrainConfig
 from chainrule.train.engines import make_engine
-from chainrule.train.evaluation import logits_of, measure
+from chainrule.train.evaluation import measure_together
 from chainrule.train.events import (
     CheckpointSaved,
     Evaluated,
@@ -47,12 +51,24 @@ from chainrule.train.tensorboard import TensorBoard, require_tensorboardx
 
 
 class Training:
-    """A run in progress: the model, what trains it, and how far it is."""
+    """A run in progress: the model, what trains it, how far it is, and the company it shares the work with."""
 
-    def __init__(self, model: Module, data: Dataset, config: TrainConfig) -> None:
-        self.model, self.data, self.config = model, data, config
+    def __init__(
+        self, model: Module, data: Dataset, config: TrainConfig, company: parallel.Company | None = None
+    ) -> None:
+        self.model, self.data, self.config, self.company = model, data, config, company or parallel.Alone()
+        if config.batch_size < self.company.size:
+            raise UsageError(
+                f"batch_size is {config.batch_size}, expected at least {self.company.size}, the number of processes: "
+                "it counts the samples of a step in all of them together"
+            )
         self.batches = Batches(
-            data.train, config.batch_size, rng=generator(config.seed, "batches"), wrap=config.sampler == "wrap"
+            data.train,
+            config.batch_size,
+            rng=generator(config.seed, "batches"),
+            wrap=config.sampler == "wrap",
+            rank=self.company.rank,
+            ranks=self.company.size,
         )
         self.steps_per_epoch = len(self.batches)
         self.total_steps = config.max_steps or (config.epochs or 0) * self.steps_per_epoch
@@ -60,13 +76,19 @@ class Training:
         self.parameters = [p for p in model.parameters() if p.requires_grad]  # not the frozen ones
         self.optimizer = make_optimizer(config, self.parameters)
         self.learning_rate = LearningRate(config, self.optimizer, self.total_steps)
-        self.engine = make_engine(config.engine, model, CrossEntropyLoss(), self.optimizer)
         found = ((name, getattr(module, "rng", None)) for name, module in model.named_modules())
         self.generators = {name: rng for name, rng in found if isinstance(rng, np.random.Generator)}
+        self.exchange = None
+        if isinstance(self.company, parallel.Group):
+            self.exchange = parallel.Exchange(self.company, self.parameters, parallel.statistics(model))
+            parallel.share_draws(model, self.batches)
+        self.engine = make_engine(config.engine, model, CrossEntropyLoss(), self.optimizer)
         self.augment = None
         if config.augment:
-            self.generators["augment"] = generator(config.seed, "augment")
-            self.augment = Augment(config.augment, crop_padding=config.crop_padding, rng=self.generators["augment"])
+            rng = self.generators["augment"] = generator(config.seed, "augment")
+            if self.exchange is not None:
+                rng = parallel.SharedGenerator(rng.bit_generator, self.batches)
+            self.augment = Augment(config.augment, crop_padding=config.crop_padding, rng=rng)
             self.augment.require_images(data.input_shape)
         self.measured = sampled(data.train, config.eval_train, generator(config.seed, "measured"))
         self.fingerprint, self.brightness = _fingerprint(data), _brightness(data)
@@ -75,41 +97,66 @@ class Training:
         self.evaluations_since_best = 0
         self.evaluation: dict[str, Any] | None = None  # the latest one
         self.saved_step: int | None = None
+        self.stop_agreed = False  # of several processes: whether one was asked to stop
         if config.tensorboard:
             require_tensorboardx()
+
+    def agree(self) -> None:
+        """Sees to it that all processes begin alike. Raises `UsageError` if they were given different things."""
+        settings = self.config.model_dump(mode="json", exclude={"data_dir", "pretrained"})
+        self.company.require_same({"version": chainrule.__version__, "data": self.fingerprint} | settings)
+        self.company.broadcast(parallel.arrays(self.model))
+        self._draw_from(self.company.from_first(self._draws))
 
     def run(self, run_dir: Path, listeners: Sequence[Listener]) -> Result:
         """Trains from here to the end, writing to `run_dir`."""
         self.run_dir = run_dir
+        fresh = self.evaluation is None
+        self.listeners: list[Listener] = []
         with ExitStack() as opened:
-            opened.enter_context(folder.in_use(run_dir))
+            if self.company.first:
+                self._open(opened, listeners, fresh)
             opened.enter_context(using(self.config.backend))
             # The loss is looked at after every step: NumPy need not warn as well.
             opened.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
-            fresh = self.evaluation is None
-            self.metrics = opened.enter_context(Metrics(run_dir, keep=None if fresh else self.step))
-            self.listeners: list[Listener] = [self.metrics, *listeners]
-            if self.config.tensorboard:
-                self.listeners.append(opened.enter_context(TensorBoard(run_dir, step=self.step)))
-            stop = opened.enter_context(_stop_asked_by_ctrl_c())
+            opened.callback(setattr, self.batches, "share", (0, 0, 0))  # what draws for it draws for itself again
+            self.stop = opened.enter_context(_stop_asked_by_ctrl_c())
             started = self._started()
-            self._tell(started)
-            if fresh:
-                self._evaluate()
-                self._save("last")
-            self._train(stop)
-            result = finish(
-                self.model, self.data, self.measured, started, steps=self.step, seconds=self.metrics.seconds
-            )
-            events: list[Event] = [*result.remarks, Finished(result)]
-            for event in events:
+            before: list[Event] = [*parallel.remarks(self.model, self.company), started]
+            for event in before:
                 self._tell(event)
-            return result
+            try:
+                return self._to_the_end(started, fresh)
+            except parallel.BrokenError as error:
+                kept = "" if self.saved_step is None else f" in step {self.step + 1}. {self._how_to_go_on()}"
+                raise parallel.lost(self.company, error, kept) from error
 
-    def _train(self, stop: threading.Event) -> None:
+    def _open(self, opened: ExitStack, listeners: Sequence[Listener], fresh: bool) -> None:
+        opened.enter_context(folder.in_use(self.run_dir))
+        self.metrics = opened.enter_context(Metrics(self.run_dir, keep=None if fresh else self.step))
+        self.listeners += [self.metrics, *listeners]
+        if self.config.tensorboard:
+            self.listeners.append(opened.enter_context(TensorBoard(self.run_dir, step=self.step)))
+
+    def _to_the_end(self, started: Started, fresh: bool) -> Result:
+        if fresh:
+            self._evaluate()
+            self._save("last")
+        self._train()
+        result: Result = self.company.from_first(
+            lambda: finish(self.model, self.data, self.measured, started, steps=self.step, seconds=self.metrics.seconds)
+        )
+        self.company.broadcast(parallel.arrays(self.model))  # the best weights
+        self.model.eval()
+        events: list[Event] = [*result.remarks, Finished(result)]
+        for event in events:
+            self._tell(event)
+        return result
+
+    def _train(self) -> None:
         self.model.train()
         while self.step < self.total_steps and not self._out_of_patience():
-            if stop.is_set():
+            if self._must_stop():
                 self._interrupt()
             self._step()
             evaluates = self.step % self.eval_freq == 0 or self.step == self.total_steps
@@ -121,24 +168,15 @@ class Training:
                 self._save("last")
         if self.saved_step != self.step:
             self._save("last")
-        if stop.is_set():
+        if self._must_stop():
             self._interrupt()
 
+    def _must_stop(self) -> bool:
+        """Whether Ctrl-C was pressed; of several processes all see it after the same step."""
+        return self.stop.is_set() if self.exchange is None else self.stop_agreed
+
     def _step(self) -> None:
-        x, y = self.next_batch()
-        try:
-            loss = self.engine.forward(x, y)
-        except ValueError as error:
-            if len(x) > 1:
-                raise
-            raise UsageError(
-                f"step {self.step + 1} has a batch of one example, and the network cannot be trained on it ({error}): "
-                "choose another --batch-size, or --sampler wrap, which leaves out the last, smaller batch"
-            ) from error
-        if not math.isfinite(loss):  # before zero_grad: the gradients of the step before may be the cause
-            raise self._not_finite(x, self.step + 1)
-        self.optimizer.zero_grad()
-        self.engine.backward()
+        loss = self._gradients() if self.exchange is None else self._gradients_together(self.exchange)
         if self.config.clip_norm is not None:
             optim.clip_grad_norm_(self.parameters, self.config.clip_norm)
         if self.config.clip_value is not None:
@@ -148,6 +186,77 @@ class Training:
         self.learning_rate.after_step()
         self.step += 1
         self._tell(StepDone(self.step, 1 + (self.step - 1) // self.steps_per_epoch, loss, lr))
+
+    def _gradients(self) -> float:
+        """Computes the next batch's gradients and returns its loss."""
+        x, y = self.next_batch()
+        loss = self._forward(x, y)
+        if not math.isfinite(loss):  # before zero_grad: the gradients of the step before may be the cause
+            raise self._not_finite(x, self.step + 1)
+        self.optimizer.zero_grad()
+        self.engine.backward()
+        return loss
+
+    def _gradients_together(self, exchange: parallel.Exchange) -> float:
+        """The same where each process has a share of the batch: the whole batch's gradients, in every process."""
+        before = self._before_a_step()
+        try:
+            x, y = self.next_batch()
+            weight = len(x) / self.batches.share[-1]
+            loss = self._forward(x, y) if len(x) else 0.0
+            asked = self.stop.is_set() or self.company.ending.is_set()
+            sums = exchange.begin(weight * loss, asked)
+            if math.isfinite(loss):  # else the gradients of the step before stay, as above
+                self.optimizer.zero_grad()
+                if len(x):
+                    self.engine.backward()
+            batch_loss, self.stop_agreed = sums()
+            if not math.isfinite(batch_loss):
+                raise self._not_finite(x, self.step + 1, seen=not math.isfinite(loss))
+            exchange.gradients(weight)
+            if self.batches.share[-1] < self.company.size:
+                self._follow_the_first()
+            return batch_loss
+        except parallel.BrokenError:
+            self._undo(before)  # the weights are those of the step before, for nothing of this one was applied
+            if self.company.first and self.saved_step != self.step:
+                self._save("last")
+            raise
+
+    def _before_a_step(self) -> tuple[dict[str, Any], dict[str, Any], list[np.ndarray]]:
+        """What the forward pass of a step changes: the place in the data, the generators, running statistics."""
+        return self.batches.state_dict(), self._draws(), [a.copy() for a in parallel.unlearned(self.model)]
+
+    def _undo(self, before: tuple[dict[str, Any], dict[str, Any], list[np.ndarray]]) -> None:
+        place, draws, statistics = before
+        self.batches.load_state_dict(place)
+        self._draw_from(draws)
+        for array, value in zip(parallel.unlearned(self.model), statistics, strict=True):
+            array[...] = value
+
+    def _follow_the_first(self) -> None:
+        """A process without a sample of the batch has drawn and counted nothing: it takes the state of rank 0."""
+        self._draw_from(self.company.from_first(self._draws))
+        self.company.broadcast(parallel.unlearned(self.model))
+
+    def _draws(self) -> dict[str, Any]:
+        return {name: rng.bit_generator.state for name, rng in self.generators.items()}
+
+    def _draw_from(self, states: dict[str, Any]) -> None:
+        for name, rng in self.generators.items():
+            rng.bit_generator.state = states[name]
+
+    def _forward(self, x: np.ndarray, y: np.ndarray) -> float:
+        try:
+            return self.engine.forward(x, y)
+        except ValueError as error:
+            if len(x) > 1:
+                raise
+            whose = "a batch" if self.exchange is None else "a process with a share"
+            raise UsageError(
+                f"step {self.step + 1} has {whose} of one example, and the network cannot be trained on it ({error}): "
+                "choose another --batch-size, or --sampler wrap, which leaves out the last, smaller batch"
+            ) from error
 
     def next_batch(self) -> tuple[np.ndarray, np.ndarray]:
         """The next step's inputs, augmented if the config says so, and labels."""
@@ -173,7 +282,7 @@ class Training:
             self._save("best")
 
     def _measure(self, samples: Samples) -> Measure:
-        found = measure(logits_of(self.model, samples, dtype=self.config.dtype), samples.y)
+        found = measure_together(self.model, samples, self.company, dtype=self.config.dtype)
         if not math.isfinite(found.loss):
             raise self._not_finite(samples.x[:100].astype(self.config.dtype, copy=False), self.step + 1)
         return found
@@ -207,8 +316,9 @@ class Training:
         self._tell(Interrupted(self.step, path))
         raise KeyboardInterrupt
 
-    def _not_finite(self, x: np.ndarray, step: int) -> UserError:
-        where = blame(self.model, x, step=step)
+    def _not_finite(self, x: np.ndarray, step: int, *, seen: bool = True) -> UserError:
+        """The error that names where; `seen` says whether this process has what is not finite before its eyes."""
+        where = self.company.any(blame(self.model, x, step=step) if seen else None)
         kept = "There is no checkpoint yet"
         if self.saved_step is not None:
             kept = f"The last good checkpoint is from step {self.saved_step}, in {self.run_dir}"
@@ -217,14 +327,19 @@ class Training:
             f"Try a learning rate below {self.config.lr:g}, --clip-norm 1, or scaled inputs"
         )
 
+    def _how_to_go_on(self) -> str:
+        which = f"The checkpoint of step {self.saved_step}" if self.company.first else "The last checkpoint"
+        return f"{which} is in {self.run_dir}: go on with {parallel.command()} train --resume {self.run_dir}"
+
     # what a checkpoint holds
 
     def _save(self, kind: Literal["best", "last"]) -> Path:
         if not all_finite(self.model):
             raise self._not_finite(self.data.train.x[:1].astype(self.config.dtype, copy=False), self.step + 1)
-        self.metrics.sync()
         path = folder.checkpoint_path(self.run_dir, kind)
-        checkpoint.save(path, self.checkpoint())
+        if self.company.first:
+            self.metrics.sync()
+            checkpoint.save(path, self.checkpoint())
         if kind == "last":
             self.saved_step = self.step
         self._tell(CheckpointSaved(self.step, path, kind))
@@ -240,7 +355,7 @@ class Training:
             "evaluations_since_best": self.evaluations_since_best,
             "evaluation": self.evaluation,
             "batches": self.batches.state_dict(),
-            "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
+            "generators": self._draws(),
             "data": {
                 "name": self.data.name,
                 "classes": list(self.data.classes),
@@ -276,8 +391,7 @@ class Training:
         except UserError as error:
             raise UserError(f"{path} belongs to another run: {error}") from error
         self.batches.load_state_dict(facts["batches"])
-        for name, rng in self.generators.items():
-            rng.bit_generator.state = facts["generators"][name]
+        self._draw_from(facts["generators"])
         self.step = self.saved_step = facts["step"]
         self.best, self.evaluation = facts["best"], facts["evaluation"]
         self.evaluations_since_best = facts["evaluations_since_best"]

@@ -10,7 +10,8 @@ from chainrule.errors import UserError
 from chainrule.interop.weights import load_pretrained
 from chainrule.models.transfer import freeze
 from chainrule.nn import Module
-from chainrule.train import checkpoint, folder
+from chainrule.train import checkpoint, folder, parallel
+from chainrule.train.checkpoint import Checkpoint
 from chainrule.train.config import TrainConfig
 from chainrule.train.events import Downloading, Listener, Remark, Result
 from chainrule.train.loop import Training, generator
@@ -24,8 +25,10 @@ def run(config: TrainConfig, *, run_dir: str | Path | None = None, listeners: Se
     >>> run(config, run_dir=tempfile.mkdtemp()).steps
     3
     """
-    data = load_data(config, listeners)
-    return fit(build_model(config, data, listeners), data, config, run_dir=run_dir, listeners=listeners)
+    with parallel.joined() as company:
+        heard = listeners if company.first else ()
+        data = company.in_turn(lambda: load_data(config, heard))
+        return _fit(company, build_model(config, data, heard), data, config, run_dir, listeners)
 
 
 def fit(
@@ -42,6 +45,9 @@ def fit(
     best validation accuracy (of equals, the lowest validation loss) or, where there is no validation part, with the
     lowest training loss. The model has these weights when `fit` returns.
 
+    Begun by `torchrun` in several processes, they share the work (docs/parallel.md): each calls `fit` with the same
+    arguments and gets the same result; rank 0 alone writes files and has listeners.
+
     Args:
         model: trained in place. Of the config's fields about the network, `dtype` alone is looked at: the inputs' own.
         data: as from `chainrule.data.load`; the config's fields about the data are not looked at.
@@ -50,6 +56,7 @@ def fit(
         listeners: told each event, in order.
 
     Raises:
+        RankLostError: a UserError; one of several processes ended before the others.
         UserError: the loss is NaN or infinite (the message names the layer and the step), a file cannot be written,
             `run_dir` is not empty.
         UsageError: the config does not fit the data.
@@ -62,9 +69,23 @@ def fit(
     >>> fit(Linear(2, 2), data, TrainConfig(max_steps=2), run_dir=tempfile.mkdtemp()).chosen_by
     'validation accuracy'
     """
-    training = Training(model, data, config)
-    run_dir = folder.create(config, None if run_dir is None else Path(run_dir), dataset=data.name)
-    return training.run(run_dir, listeners)
+    with parallel.joined() as company:
+        return _fit(company, model, data, config, run_dir, listeners)
+
+
+def _fit(
+    company: parallel.Company,
+    model: Module,
+    data: Dataset,
+    config: TrainConfig,
+    run_dir: str | Path | None,
+    listeners: Sequence[Listener],
+) -> Result:
+    training = Training(model, data, config, company)
+    training.agree()
+    given = None if run_dir is None else Path(run_dir)
+    made = company.from_first(lambda: folder.create(config, given, dataset=data.name, processes=company.size))
+    return training.run(made, listeners)
 
 
 def resume(
@@ -90,23 +111,34 @@ def resume(
     True
     """
     run_dir = Path(run_dir)
+    with parallel.joined() as company:
+        heard = listeners if company.first else ()
+        config, saved = company.from_first(lambda: _stored(run_dir))
+        if data is None:
+            data = company.in_turn(lambda: load_data(config, heard))
+        if model is None and saved is None:
+            model = build_model(config, data, heard)
+        elif model is None:  # the checkpoint has the weights: a file of pretrained ones is not needed again
+            model = network(config, data.input_shape, data.n_classes)
+        training = Training(model, data, config, company)
+        if saved is not None:
+            training.restore(saved, folder.checkpoint_path(run_dir, "last"))
+        training.agree()
+        changes = folder.changes_of_environment(run_dir, processes=company.size) if company.first else []
+        for remark in changes:
+            for listener in heard:
+                listener(remark)
+        return training.run(run_dir, heard)
+
+
+def _stored(run_dir: Path) -> tuple[TrainConfig, Checkpoint | None]:
+    """The config of a run, and its last checkpoint, if it got that far."""
     config = folder.read_config(run_dir)
     last = folder.checkpoint_path(run_dir, "last")
     saved = checkpoint.load(last) if last.exists() or _got_beyond_the_start(run_dir) else None
     if saved is not None and saved.facts["config"] != config.model_dump(mode="json"):
         raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
-    data = load_data(config, listeners) if data is None else data
-    if model is None and saved is None:
-        model = build_model(config, data, listeners)
-    elif model is None:  # the checkpoint has the weights: a file of pretrained ones is not needed again
-        model = network(config, data.input_shape, data.n_classes)
-    training = Training(model, data, config)
-    if saved is not None:
-        training.restore(saved, last)
-    for remark in folder.changes_of_environment(run_dir):
-        for listener in listeners:
-            listener(remark)
-    return training.run(run_dir, listeners)
+    return config, saved
 
 
 def _got_beyond_the_start(run_dir: Path) -> bool:

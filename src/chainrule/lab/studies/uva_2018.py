@@ -11,7 +11,7 @@ VALIDATED: dict[str, Any] = {"preset": "uva-2018", "val_size": 5000, "eval_train
 TORCH = VALIDATED | {"engine": "torch", "init": "pytorch"}
 ADAM = TORCH | {"optimizer": "adam", "lr": 0.0001}
 CONV_NET = {"preset": "uva-2018", "model": "convnet-uva-2018", "val_size": 5000}
-QUICK: dict[str, Any] = {"max_steps": 60, "eval_freq": 30, "eval_train": 500}
+QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500}
 THREE, FIVE = (300,) * 3, (500,) * 5
 LONG = {"hidden": FIVE, "max_steps": 5000, "eval_freq": 250}
 GIVEN = {"optimizer": "sgd", "lr": 0.002}
@@ -35,10 +35,12 @@ STUDY = Study(
         Planted(
             "softmax: the gradient times the Jacobian, entry by entry",
             mistakes.softmax_element_wise,
-            "elementwise-for-jacobian",
+            ("elementwise-for-jacobian",),
         ),
-        Planted("linear: gradients averaged over the batch", mistakes.linear_averaged, "batch-mean-twice"),
-        Planted("batch norm: gamma's gradient summed over the features", mistakes.gamma_over_features, "missing-sum"),
+        Planted("linear: gradients averaged over the batch", mistakes.linear_averaged, ("batch-mean-twice",)),
+        Planted(
+            "batch norm: gamma's gradient summed over the features", mistakes.gamma_over_features, ("missing-sum",)
+        ),
     ),
     experiments=(
         Experiment(
@@ -61,7 +63,7 @@ STUDY = Study(
                 Plan({**ADAM, "hidden": THREE}, seeds=3),
                 Plan({**ADAM, "hidden": FIVE}, seeds=3),
             ),
-            {**QUICK, "lr": 0.002},
+            {**QUICK, "lr": 0.002, "hidden": THREE},
         ),
         Experiment(
             "longer",
@@ -72,8 +74,8 @@ STUDY = Study(
         Experiment(
             "conv-net",
             "The conv net, by chainrule's engine and by PyTorch",
-            (Plan(CONV_NET, grid={"engine": ["tape", "torch"]}, seeds=3),),
-            {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "engine": "tape"},
+            (Plan({**CONV_NET, "engine": "tape"}, seeds=3), Plan({**CONV_NET, "engine": "torch"})),
+            {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "val_size": 100, "engine": "tape", "seeds": 1},
         ),
     ),
     claims=(

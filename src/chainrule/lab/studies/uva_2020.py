@@ -13,8 +13,8 @@ TORCH = VALIDATED | {"engine": "torch", "init": "pytorch"}
 ADAM = TORCH | {"optimizer": "adam", "max_steps": 5000, "eval_freq": 250}
 WIDE, DEEP = (800, 600, 400), (100, 100, 50, 50, 50, 50)
 IMAGES: dict[str, Any] = {"preset": "uva-2020", "val_size": 5000}
-QUICK: dict[str, Any] = {"max_steps": 60, "eval_freq": 30, "eval_train": 500}
-FEW: dict[str, Any] = {"max_steps": 3, "eval_freq": 3, "eval_train": 100}
+QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500}
+FEW: dict[str, Any] = {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "val_size": 100, "seeds": 1}
 TRANSFER = {
     "model": "squeezenet1_1",
     "dataset": "cifar10",
@@ -47,7 +47,7 @@ STUDY = Study(
         Checked("layer norm", networks.layer_norm),
         Checked("a perceptron with ELU, layer by layer", lambda: networks.perceptron(nn.ELU)),
     ),
-    planted=(Planted("layer norm: backward returns None", mistakes.layer_norm_none, "missing"),),
+    planted=(Planted("layer norm: backward returns None", mistakes.layer_norm_none, ("missing",)),),
     experiments=(
         Experiment(
             "by-hand",
@@ -92,7 +92,7 @@ STUDY = Study(
             "transfer",
             "SqueezeNet 1.1, untrained at first or trained on ImageNet, no layer frozen",
             (Plan(TRANSFER, grid={"pretrained": [None, "squeezenet1_1-caffe-bgr.safetensors"]}, seeds=3),),
-            {**FEW, "val_size": 100},
+            FEW,
         ),
     ),
     claims=(

@@ -26,7 +26,13 @@ STUDY = Study(
         Checked("sigmoid", networks.sigmoid),
         Checked("a perceptron with sigmoid, layer by layer", lambda: networks.perceptron(nn.Sigmoid)),
     ),
-    planted=(Planted("the bias's gradient read before the derivative", mistakes.bias_from_dh, "parameter-missing"),),
+    planted=(
+        Planted(
+            "the bias's gradient read before the derivative",
+            mistakes.bias_from_dh,
+            ("wrong-saved", "parameter-missing"),
+        ),
+    ),
     demonstrations=(
         Demonstration("worked-example", "The worked example", worked_example),
         Demonstration("nothing-learned", "A loss that stays at ln 10", nothing_learned),
@@ -77,6 +83,7 @@ STUDY = Study(
             0.1428,
             "learning-rates",
             {"lr": 0.01},
+            doubtful=True,
             note="Such a network learns: 14 % is what guessing gives, and says that something was wrong.",
         ),
     ),
