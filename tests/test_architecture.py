@@ -43,6 +43,7 @@ ALLOWED = {
         "check",
         "derive",
         "explain",
+        "mathml",
         "files",
         "errors",
     },

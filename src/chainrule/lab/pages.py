@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from chainrule import mathml
 from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.lab import charts
@@ -44,7 +45,10 @@ ESCAPED = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of text; a heading that begins with ">" is of numbers, flush right, one with "=" of formulas or code."""
+    """A table of text; a heading that begins with ">" is of numbers, flush right, one with "=" of code.
+
+    A cell between dollar signs is a formula in LaTeX.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -447,12 +451,20 @@ def _with_options(text: str) -> str:
     )
 
 
+def _formula(cell: str) -> str:
+    """A cell of a page: LaTeX between dollar signs as MathML, all else as it stands."""
+    from markupsafe import Markup, escape
+
+    return Markup(mathml.inline(cell.strip("$"))) if re.fullmatch(r"\$[^$]+\$", cell) else escape(cell)
+
+
 def templates(**options: Any) -> Any:
     """The environment of the templates in this package's folder of that name."""
     import jinja2
 
     made = jinja2.Environment(loader=jinja2.FunctionLoader(_part), trim_blocks=True, lstrip_blocks=True, **options)
     made.filters |= {"plain": _Plain, "cell": lambda text: text.replace("|", "\\|"), "sentence": _with_options}
+    made.filters["formula"] = _formula
     made.filters["code"] = lambda text, heading: f"`{text}`" if text and heading.startswith("=") else text
     return made
 

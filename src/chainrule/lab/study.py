@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule.data.fetch import ENVIRONMENT
 from chainrule.errors import UsageError
 from chainrule.lab.jobs import result_of
+from chainrule.lab.pages import Table
 from chainrule.lab.plan import Plan
 from chainrule.lab.report import Comparison, Report, Row, Section, report
 from chainrule.lab.statistics import Estimate
@@ -118,12 +119,13 @@ class Stated:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a demonstration found: statements, and a picture where it has one."""
+    """What a demonstration found: statements, tables, and a picture where it has one."""
 
-    statements: tuple[Stated, ...]
+    statements: tuple[Stated, ...] = ()
     text: str = ""
     figure: "Figure | None" = None
     caption: str = ""
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from chainrule.lab import charts
 from chainrule.lab.metric import METRICS, interval
 from chainrule.lab.pages import Chart, Page, Pages, Table, duration, style, templates
 from chainrule.lab.statistics import Estimate
-from chainrule.lab.study import RIGHT, Done, StudyReport
+from chainrule.lab.study import RIGHT, Done, Stated, StudyReport
 from chainrule.lab.sweep import SweepRun
 from chainrule.train.metrics import read_csv
 
@@ -25,11 +25,11 @@ POINTS = 120  # of a curve of batch losses
 
 @dataclass(frozen=True)
 class Part:
-    """A heading with a text, a table and pictures; of an experiment also sentences and remarks."""
+    """A heading with a text, tables and pictures; of an experiment also sentences and remarks."""
 
     title: str
     text: str = ""
-    table: Table | None = None
+    tables: tuple[Table, ...] = ()
     charts: tuple[Chart, ...] = ()
     sentences: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -122,12 +122,9 @@ class StudyPages:
         """The demonstrations."""
         parts = []
         for demonstration, shown in self.found.demonstrations:
-            rows = tuple((each.what, each.reported, each.ours, each.verdict) for each in shown.statements)
-            kept = [i for i in range(4) if any(row[i] for row in rows)]
-            headings = ("", "the write-up", "=here", "")
-            table = Table(tuple(headings[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
             pictures = () if shown.figure is None else (Chart(demonstration.name, shown.figure, shown.caption),)
-            parts.append(Part(demonstration.title, shown.text, table, pictures))
+            stated = (_stated(shown.statements),) if shown.statements else ()
+            parts.append(Part(demonstration.title, shown.text, (*stated, *shown.tables), pictures))
         return parts
 
     def lead(self) -> str:
@@ -175,6 +172,14 @@ class StudyPages:
         }
 
 
+def _stated(statements: Sequence[Stated]) -> Table:
+    """Statements, without the columns in which none has anything."""
+    rows = [(each.what, each.reported, each.ours, each.verdict) for each in statements]
+    headings = ("", "the write-up", "=here", "")
+    kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
+    return Table(tuple(headings[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows))
+
+
 def _experiment(done: Done) -> Part:
     if done.report is None or done.section is None:
         return Part(done.experiment.title, f"Not run: {done.skipped}." if done.skipped else "No run of it is finished.")
@@ -184,7 +189,7 @@ def _experiment(done: Done) -> Part:
     losses = [_batch_losses(done)] if done.experiment.batch_losses else []
     sentences = tuple(each.text for each in done.section.comparisons)
     return Part(
-        done.experiment.title, _common(page), page.settings, (*renamed, *losses), sentences, tuple(page.remarks)
+        done.experiment.title, _common(page), (page.settings,), (*renamed, *losses), sentences, tuple(page.remarks)
     )
 
 

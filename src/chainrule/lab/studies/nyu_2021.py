@@ -1,11 +1,19 @@
 """nyu-2021: two layers on paper, with every activation and loss; why sigmoids make gradients vanish."""
 
+from functools import partial
+
 from chainrule import nn
 from chainrule.lab.plan import Plan
 from chainrule.lab.studies import networks
 from chainrule.lab.studies.depth import update, vanishing
+from chainrule.lab.studies.worked import layer_by_layer
 from chainrule.lab.study import Checked, Contrast, Demonstration, Derived, Experiment, Study
 
+NETWORKS = {
+    "nyu-2021-relu-identity-mse": "ReLU, identity, squared error",
+    "nyu-2021-sigmoid-sigmoid-mse": "sigmoid, sigmoid, squared error",
+    "nyu-2021-sigmoid-sigmoid-bce": "sigmoid, sigmoid, binary cross-entropy",
+}
 LAYERS = "z1 = x @ W1.T + b1; z2 = {f}(z1); z3 = z2 @ W2.T + b2; y = {g}(z3); J = {loss}(y, t)"
 SHAPES = "x: n d, W1: h d, b1: h, W2: k h, b2: k, t: n k const"
 
@@ -30,6 +38,10 @@ STUDY = Study(
         Checked("linear, sigmoid, linear", lambda: networks.perceptron(nn.Sigmoid)),
     ),
     demonstrations=(
+        *(
+            Demonstration(name, f"With numbers: {title}", partial(layer_by_layer, name))
+            for name, title in NETWORKS.items()
+        ),
         Demonstration("update", "The step of gradient descent", update),
         Demonstration("vanishing", "The gradients of a deep network of sigmoids", vanishing),
     ),

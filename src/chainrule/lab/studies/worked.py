@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from chainrule.explain.examples import example
+from chainrule.explain.tape import Table as Tabulated
+from chainrule.lab.pages import Table
 from chainrule.lab.study import Shown, Stated
 from chainrule.train.evaluation import measure
 
@@ -27,6 +29,19 @@ def worked_example(quick: bool) -> Shown:
         g = found[name].gradient
         rows.append(Stated(f"gradient of {name}", _short(RIGHT[name]), _short(g), _verdict(g, RIGHT[name], 5e-9)))
     return Shown(tuple(rows), "x = [1, -1], three sigmoid units, two classes; the right one is the first.")
+
+
+def layer_by_layer(network: str, quick: bool) -> Shown:
+    """Every layer's input and output, every parameter's gradient, the Jacobians: in symbols, beside their numbers."""
+    text = "Column vectors, numerator layout: gradients are the transposes of those in the parameters' shapes."
+    return Shown((), text, tables=tuple(map(_as_text, example(network).tables)))
+
+
+def _as_text(table: Tabulated) -> Table:
+    """A table of symbols and arrays, the arrays written out under headings of code."""
+    numbers = [any(not isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
+    headings = tuple("=" * holds + name for name, holds in zip(table.columns, numbers, strict=True))
+    return Table(headings, tuple(tuple(c if isinstance(c, str) else _short(c) for c in row) for row in table.rows))
 
 
 def nothing_learned(quick: bool) -> Shown:
@@ -57,7 +72,12 @@ def _verdict(found: object, right: object, tolerance: float) -> str:
 
 
 def _short(values: object) -> str:
+    """An array on one line, with as many digits as eight allow; equal rows once."""
     array = np.asarray(values) + 0.0  # no minus zero
-    if array.ndim == 2 and np.allclose(array, array[0]):
+    if array.ndim == 0:
+        return f"{float(array):.8g}"
+    if array.ndim == 2 and len(array) > 1 and np.allclose(array, array[0]):
         return f"each row {_short(array[0])}"
+    if array.ndim == 2:
+        return f"[{', '.join(map(_short, array))}]"
     return "[" + ", ".join(f"{value:.8g}" for value in array.ravel()) + "]"
