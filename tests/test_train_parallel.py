@@ -282,9 +282,13 @@ def test_the_slowest_of_many_is_as_order_statistics_say():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("name", CASES)
-def test_the_curve_is_that_of_one_process(together, alone, n, name):
-    one, several = alone(name), together(n) / name
+def test_the_run_is_that_of_one_process_with_the_same_bits_in_all(together, alone, n):
+    for name in CASES:
+        the_curve_is_that_of_one_process(together(n) / name, alone(name))
+    all_processes_end_with_the_same_bits_and_one_writes_and_listens(together(n), n)
+
+
+def the_curve_is_that_of_one_process(several, one):
     for file, columns in (("steps.csv", ("loss", "lr")), ("metrics.csv", ("train_loss", "train_accuracy"))):
         for of in columns:
             np.testing.assert_allclose(column(several, file, of), column(one, file, of), rtol=ROUNDING, err_msg=of)
@@ -295,10 +299,8 @@ def test_the_curve_is_that_of_one_process(together, alone, n, name):
         np.testing.assert_allclose(last.arrays[key], array, rtol=1e-3, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [2, 3])
-def test_all_processes_end_with_the_same_bits_and_one_writes_and_listens(together, n):
-    folder, processes = together(n), said(together(n), n)
+def all_processes_end_with_the_same_bits_and_one_writes_and_listens(folder, n):
+    processes = said(folder, n)
     for name in CASES:
         found = [seen[name] for seen in processes]
         assert len({(each["weights"], each["test"]) for each in found}) == 1, name

@@ -5,6 +5,7 @@ It tells what it does as lines of JSON on what was its standard output; whatever
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -38,7 +39,9 @@ class Worker:
         faulthandler.enable(self.faults)
 
     def tell(self, event: str, **details: Any) -> None:
-        """Send one event."""
+        """Send one event, after what the user's code has printed so far."""
+        with contextlib.suppress(Exception):  # it may have put anything in the place of sys.stdout
+            sys.stdout.flush()
         self.events.write(json.dumps({"event": event, **details}) + "\n")
         self.events.flush()
 

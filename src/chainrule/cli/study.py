@@ -11,7 +11,6 @@ from rich.text import Text
 
 from chainrule.cli import show
 from chainrule.cli.options import debug_option, examples, json_option
-from chainrule.cli.progress import View as Downloads
 from chainrule.cli.sweep import View as SweepView
 from chainrule.errors import UsageError
 
@@ -94,6 +93,8 @@ class View:
     """A study as it goes: a line for each part, and a sweep's table while trainings run."""
 
     def __init__(self, console: Console) -> None:
+        from chainrule.cli.progress import View as Downloads
+
         self.console, self.downloads = console, Downloads(console)
         self._sweep: SweepView | None = None
         self._plan = 0

@@ -49,7 +49,6 @@ class _TrainCommand(ConfigCommand):
         "chainrule train mnist --hidden 300 --activation sigmoid --batch-size 100",
         "chainrule train --preset uva-2018 --learning_rate 1e-3",
         "chainrule train --resume runs/digits-1",
-        "torchrun --nproc-per-node 2 -m chainrule train cifar10 --preset uva-2018",
     ),
 )
 @click.option("-c", "--config", "file", metavar="FILE", help="Read settings from a YAML file; those given here win.")

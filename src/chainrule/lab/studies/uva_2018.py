@@ -11,7 +11,7 @@ VALIDATED: dict[str, Any] = {"preset": "uva-2018", "val_size": 5000, "eval_train
 TORCH = VALIDATED | {"engine": "torch", "init": "pytorch"}
 ADAM = TORCH | {"optimizer": "adam", "lr": 0.0001}
 CONV_NET = {"preset": "uva-2018", "model": "convnet-uva-2018", "val_size": 5000}
-QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500}
+QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500, "seeds": 1}
 THREE, FIVE = (300,) * 3, (500,) * 5
 LONG = {"hidden": FIVE, "max_steps": 5000, "eval_freq": 250}
 GIVEN = {"optimizer": "sgd", "lr": 0.002}
@@ -46,7 +46,7 @@ STUDY = Study(
         Experiment(
             "by-hand",
             "The perceptron in NumPy: every layer's forward and backward by hand",
-            (Plan({**VALIDATED, "engine": "layers"}, grid={"lr": [0.001, 0.002, 0.004]}, seeds=5),),
+            (Plan({**VALIDATED, "engine": "layers"}, grid={"lr": [0.0005, 0.001, 0.002]}, seeds=5),),
             {**QUICK, "lr": 0.002},
         ),
         Experiment(
@@ -75,7 +75,7 @@ STUDY = Study(
             "conv-net",
             "The conv net, by chainrule's engine and by PyTorch",
             (Plan({**CONV_NET, "engine": "tape"}, seeds=3), Plan({**CONV_NET, "engine": "torch"})),
-            {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "val_size": 100, "engine": "tape", "seeds": 1},
+            {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "val_size": 100, "seeds": 1},
         ),
     ),
     claims=(

@@ -13,7 +13,7 @@ TORCH = VALIDATED | {"engine": "torch", "init": "pytorch"}
 ADAM = TORCH | {"optimizer": "adam", "max_steps": 5000, "eval_freq": 250}
 WIDE, DEEP = (800, 600, 400), (100, 100, 50, 50, 50, 50)
 IMAGES: dict[str, Any] = {"preset": "uva-2020", "val_size": 5000}
-QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500}
+QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500, "seeds": 1}
 FEW: dict[str, Any] = {"max_steps": 3, "eval_freq": 3, "eval_train": 100, "val_size": 100, "seeds": 1}
 TRANSFER = {
     "model": "squeezenet1_1",
