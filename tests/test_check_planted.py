@@ -102,9 +102,7 @@ def test_an_op_is_not_accused(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "group", range(0, GROUPS, 4)
-)  # a quarter, for time: `make bench-check` takes all
+@pytest.mark.parametrize("group", range(0, GROUPS, 4))  # a quarter, for time: `make bench-check` takes all
 def test_no_mistake_passes_and_nearly_all_are_named(group, tmp_path):
     cases = [case for part in sampled() for case in part][group::GROUPS]
     unnamed = []
