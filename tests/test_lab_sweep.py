@@ -448,6 +448,17 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path):
         sweep(PLAN, sweep_dir=tmp_path)
 
 
+def test_a_number_of_threads_that_is_given_holds_for_every_library(tmp_path, monkeypatch):
+    """One process of one run has all cores: PyTorch's products would take them all beside one thread of the rest."""
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", "3")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    found = sweep(Plan({**TINY, "backend": "numpy"}), sweep_dir=tmp_path, jobs=1)
+    stored = json.loads((Path(found.runs[0].run_dir) / "environment.json").read_text())["variables"]
+    assert set(stored.values()) - {stored.get("OPENBLAS_CORETYPE")} == {"3"}
+    assert "MKL_NUM_THREADS" in stored
+
+
 # ---------------------------------------------------------------------------- killed, stopped, lost; on other machines
 
 LONG = Plan(

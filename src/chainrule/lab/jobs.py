@@ -124,8 +124,12 @@ def _in_a_process_of_its_own(job: Job) -> int:
 
 
 def _variables(job: Job) -> dict[str, str]:
-    """The environment of a run's process. What is set already is not changed."""
-    threads = str(job.threads or os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0])
+    """The environment of a run's process. What is set already is not changed.
+
+    CHAINRULE_NUM_THREADS speaks for all: two libraries with other numbers of threads would wait for each other's.
+    """
+    given = os.environ.get(THREADS[0]) or job.threads or os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]
+    threads = str(given)
     data = {} if job.data is None else {"CHAINRULE_DATA": job.data}
     return dict.fromkeys(THREADS, threads) | data | os.environ
 
