@@ -15,7 +15,21 @@ from chainrule.errors import UsageError
 from chainrule.lab.plan import Plan
 from chainrule.lab.statistics import estimate
 from chainrule.lab.studies import NAMES, networks, study
-from chainrule.lab.study import Checked, Claim, Contrast, Derived, Experiment, Planted, Study, judged, planned, rerun
+from chainrule.lab.study import (
+    Checked,
+    Claim,
+    Contrast,
+    Demonstration,
+    Derived,
+    Experiment,
+    Planted,
+    Shown,
+    Stated,
+    Study,
+    judged,
+    planned,
+    rerun,
+)
 from chainrule.lab.study_pages import StudyPages
 
 STUDIES = {name: study(name) for name in NAMES}
@@ -173,6 +187,7 @@ def test_what_is_wrong_is_a_failure(tmp_path):
         (Derived("relu", "relu"),),
         checks=(Checked("a square", halved), Checked("ReLU", networks.relu)),
         planted=(Planted("another factor", halved, ("factor",)), Planted("called otherwise", halved, ("sign",))),
+        demonstrations=(Demonstration("sum", "A sum", lambda quick: Shown((Stated("1 + 1", "2", "3", "wrong"),))),),
         experiments=(
             Experiment(
                 "fails", "No such number of classes", (Plan({"dataset": "moons", "lr": 1e30, "optimizer": "sgd"}),), {}
@@ -183,9 +198,10 @@ def test_what_is_wrong_is_a_failure(tmp_path):
     assert [failure.partition(":")[0] for failure in failures] == [
         "the gradient of a square was judged wrong",
         "the mistake in 'called otherwise' was called factor",
+        "A sum",
         "No such number of classes",
     ]
-    assert "NaN or infinite" in failures[2]
+    assert "NaN or infinite" in failures[3]
 
 
 def test_weights_that_are_not_there_are_no_failure(tmp_path, monkeypatch):

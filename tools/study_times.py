@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from chainrule.files import write_atomically
 from chainrule.lab.studies import NAMES, study
 from chainrule.lab.study import planned
 
@@ -27,7 +28,7 @@ def main(runs: Path) -> None:
                 found[key] = round(json.loads(result.read_text())["seconds"] * threads(result.parent), 1)
             elif key in known:
                 found[key] = known[key]
-    TIMES.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
+    write_atomically(TIMES, (json.dumps(found, indent=0) + "\n").encode())
 
 
 def threads(run_dir: Path) -> int:

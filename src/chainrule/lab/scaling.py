@@ -19,8 +19,9 @@ from functools import cache
 
 import numpy as np
 
+from chainrule.train.parallel import BUCKET
+
 BACKWARD = 2 / 3  # of the multiplications of a step
-BUCKET = 25 * 2**20
 DRAWS, MOST = 2000, 1024
 
 

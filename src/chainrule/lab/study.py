@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 QUICK_SEEDS = 2
 BY = "test_accuracy"  # what the write-ups report
 RIGHT = "correct"  # what the checker calls a gradient that is
+WRONG = "wrong"  # how the verdict begins on a statement that should be right and is not
 NOT_RUN = "not run", "No run of it is finished."
 NOT_JUDGED = "not judged", "A quick rerun trains too briefly to judge a claim."
 
@@ -292,7 +293,7 @@ class StudyReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What should not be: a gradient that is not right, a mistake that was not named, a run that failed."""
+        """What should not be: a number that is not right, a mistake that was not named, a run that failed."""
         runs = [
             f"{done.experiment.title}: run {run.key} {run.state}: {run.error or ''}".rstrip(": ")
             for done in self.experiments
@@ -303,6 +304,12 @@ class StudyReport:
         return (
             *(f"the gradient of {each.title} was judged {each.status}" for each in self.checks if each.status != RIGHT),
             *(f"the mistake in {each.text!r} was called {each.cause}" for each in self.mistakes if not each.found),
+            *(
+                f"{part.title}: {each.what}: {each.ours}, {each.verdict}"
+                for part, shown in self.demonstrations
+                for each in shown.statements
+                if each.verdict.startswith(WRONG)
+            ),
             *runs,
         )
 
