@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -41,6 +43,12 @@ def convnet(d, k, *, rng):
         nn.Dropout(0.2, rng=rng),
         nn.Linear(16 * 4 * 4, k, rng=rng),
     )
+
+
+def frozen():
+    layer = nn.Linear(3, 3)
+    layer.weight.requires_grad = layer.bias.requires_grad = False
+    return layer
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +150,28 @@ def test_a_grid_search_over_a_pipeline_finds_what_is_better(digits):
     assert search.score(held_out, labels) > 0.9
 
 
+def test_fits_in_threads_at_once_are_those_of_one_after_the_other(digits):
+    X, held_out, y, _ = digits
+
+    def trained(seed):
+        return NetClassifier((16,), max_iter=5, random_state=seed).fit(X, y).predict_proba(held_out)
+
+    with ThreadPoolExecutor(4) as threads:
+        for seed, found in enumerate(threads.map(trained, range(4))):
+            np.testing.assert_array_equal(found, trained(seed))
+
+
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading"])
+def test_a_search_with_jobs_finds_what_it_finds_without(backend):
+    X, y = blobs()
+    net, grid = NetClassifier((4,), max_iter=5, random_state=0), {"learning_rate_init": [0.001, 0.1]}
+    one = GridSearchCV(net, grid, cv=2).fit(X, y)
+    with joblib.parallel_config(backend):
+        two = GridSearchCV(net, grid, cv=2, n_jobs=2).fit(X, y)
+    assert two.best_params_ == one.best_params_
+    np.testing.assert_array_equal(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"])
+
+
 def test_a_convolutional_network_reads_images(digits):
     X, held_out, y, labels = digits
     net = NetClassifier(module=convnet, max_iter=12, learning_rate_init=0.01, random_state=0)
@@ -229,6 +259,17 @@ def test_a_copy_predicts_and_goes_on_as_the_original(digits, copied):
     np.testing.assert_array_equal(other.partial_fit(X, y).predict_proba(held_out), net.predict_proba(held_out))
 
 
+def test_random_state_decides_the_dropout_of_a_network_that_exists():
+    X, y = blobs()
+    module = nn.Sequential(nn.Linear(3, 20), nn.Dropout(0.5), nn.Linear(20, 3))
+
+    def losses(seed):
+        module[1].rng.random()  # the state of its own generator is no matter
+        return NetClassifier(module=module, shuffle=False, max_iter=3, random_state=seed).fit(X, y).loss_curve_
+
+    assert losses(0) == losses(0) != losses(1)
+
+
 def test_a_clone_of_a_trained_network_has_learned_nothing():
     X, y = blobs()
     net = NetClassifier(module=nn.Linear(3, 3), max_iter=2).fit(X, y)
@@ -286,10 +327,12 @@ def test_verbose_writes_a_line_for_every_epoch(capsys):
     [
         ({"activation": "rleu"}, "'activation' parameter of NetClassifier must be a str among"),
         ({"solver": "lbfgs"}, "'solver' parameter of NetClassifier must be a str among"),
-        ({"hidden_layer_sizes": (10, 0)}, r"hidden_layer_sizes must be > 0, got \[10, 0\]"),
+        ({"hidden_layer_sizes": (10, 0)}, r"hidden_layer_sizes must be whole numbers > 0, got \[10, 0\]"),
+        ({"hidden_layer_sizes": (10.5,)}, r"hidden_layer_sizes must be whole numbers > 0, got \[10.5\]"),
         ({"batch_size": 0}, "'batch_size' parameter"),
         ({"module": 3}, "'module' parameter of NetClassifier must be a callable or None"),
         ({"module": nn.Linear(3, 4)}, r"module gives an output of shape \(1, 4\) for one example, expected \(1, 3\)"),
+        ({"module": frozen()}, "module has no parameter to train, expected at least one with requires_grad = True"),
         ({"solver": "sgd", "learning_rate_init": 1e30}, "non-finite parameter weights"),
         ({"early_stopping": True, "validation_fraction": 0.01}, "should be greater or equal to the number of classes"),
     ],
@@ -306,13 +349,72 @@ def test_numbers_too_large_for_the_networks_precision_are_refused():
         NetClassifier().fit(X * 1e60, y)
 
 
-def test_a_network_that_could_not_be_trained_is_not_fitted():
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"module": nn.Linear(3, 4)}, "module gives"),
+        ({"solver": "sgd", "learning_rate_init": 1e30}, "non-finite"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "number of classes"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_a_network_that_could_not_be_trained_is_not_fitted(settings, message):
     X, y = blobs()
-    net = NetClassifier(module=nn.Linear(3, 4))
-    with pytest.raises(ValueError, match="module gives"):
+    net = NetClassifier(max_iter=3).fit(X, y).set_params(**settings)
+    with pytest.raises(ValueError, match=message):
         net.fit(X, y)
     with pytest.raises(NotFittedError):
         net.predict(X)
+
+
+def test_a_network_that_diverges_further_on_is_no_longer_fitted():
+    X, y = blobs()
+    net = NetClassifier(solver="sgd", learning_rate_init=1e30).partial_fit(X, y, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="non-finite"):
+        net.partial_fit(X, y)
+    with pytest.raises(NotFittedError):
+        net.predict(X)
+    warm = NetRegressor(max_iter=3, warm_start=True, solver="sgd").fit(X, y).set_params(learning_rate_init=1e30)
+    with pytest.raises(ValueError, match="non-finite"):
+        warm.fit(X, y)
+    with pytest.raises(NotFittedError):
+        warm.predict(X)
+
+
+def test_a_fit_that_goes_on_and_refuses_its_rows_leaves_what_was_learned():
+    X, y = blobs()
+    net = NetClassifier(max_iter=3, warm_start=True).fit(X, y)
+    before = net.predict_proba(X)
+    with pytest.raises(ValueError, match="previously unseen labels"):
+        net.fit(X, y + 1)
+    np.testing.assert_array_equal(net.predict_proba(X), before)
+
+
+def test_ctrl_c_keeps_the_network(monkeypatch):
+    X, y = blobs()
+    net = NetClassifier(verbose=True, random_state=0)
+
+    def press(line):
+        if line.startswith("Iteration 2"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdout.write", press)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    two_epochs = NetClassifier(max_iter=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(net.predict_proba(X), two_epochs.predict_proba(X))
+
+
+@pytest.mark.parametrize("cls", [NetClassifier, NetRegressor])
+def test_rows_of_another_shape_are_refused(cls):
+    X, y = blobs(d=12)
+    net = cls(max_iter=2, warm_start=True).fit(X.reshape(-1, 3, 2, 2), y)
+    message = rf"X has rows of shape \(3, 4, 1\), but {cls.__name__} is expecting rows of shape \(3, 2, 2\)"
+    others = X.reshape(-1, 3, 4, 1)
+    for use in (lambda: net.predict(others), lambda: net.partial_fit(others, y), lambda: net.fit(others, y)):
+        with pytest.raises(ValueError, match=message):
+            use()
+    assert net.set_params(warm_start=False).fit(others, y).predict(others).shape == (60,)
 
 
 def test_partial_fit_has_to_know_all_classes():

@@ -66,6 +66,10 @@ class Learner:
         weights, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim < 2]
         self.decaying = [solver(weights)] if weights else []
         self.optimizers = [*self.decaying, *([solver(others)] if others else [])]
+        if not self.optimizers:
+            raise ValueError(
+                "module has no parameter to train, expected at least one with requires_grad = True: do not freeze all"
+            )
         self.__dict__.pop("step", None)
 
     @cached_property
@@ -197,6 +201,8 @@ class Net(BaseEstimator):
             y: a target for each row.
         """
         goes_on = self.warm_start and hasattr(self, "module_")
+        if not goes_on:
+            self.__dict__.pop("module_", None)  # it would answer with the labels of this fit, should this one fail
         X, target = self._examples(X, y, first=not goes_on)
         if goes_on:
             self._learner.restart(self._solver)
@@ -205,6 +211,7 @@ class Net(BaseEstimator):
         x, held_out = self._numbers(X), None
         if self.early_stopping:
             x, target, *held_out = self._split(x, target)
+        self.module_ = self._learner.module
         self._train(x, target, held_out)
         del self._learner.step  # with the memory of its plans
         return self
@@ -214,29 +221,34 @@ class Net(BaseEstimator):
         X, target = self._examples(X, y, *classes, first=first)
         if first:
             self._begin(X, target)
-        self._epoch(self._numbers(X), target)
+        x = self._numbers(X)
+        self.module_ = self._learner.module
+        self._epoch(x, target)
         return self
 
     def _begin(self, X: np.ndarray, target: np.ndarray) -> None:
-        """A new network, with nothing learned."""
+        """A new network, with nothing learned; it becomes `module_` when its training begins."""
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         n_outputs = self._n_outputs(target)
         match self.module:
             case None:
                 hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
-                if any(width <= 0 for width in hidden):
-                    raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+                if not all(isinstance(width, int) and width > 0 for width in hidden):
+                    raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {hidden}.")
                 activation = "sigmoid" if self.activation == "logistic" else self.activation
                 module = mlp(X.shape[1:], n_outputs, hidden=hidden, activation=activation, rng=rng)
             case Module():
                 module = copy.deepcopy(self.module)
+                for layer in module.modules():
+                    if isinstance(getattr(layer, "rng", None), np.random.Generator):
+                        vars(layer)["rng"] = rng
             case factory:
                 module = factory(X.shape[1], n_outputs, rng=rng)
         self._learner = Learner(module.eval(), type(self)._loss, self._solver, rng)
         found = self._learner.outputs(self._numbers(X[:1])).shape
         if found != (1, n_outputs):
             raise ValueError(f"module gives an output of shape {found} for one example, expected {(1, n_outputs)}")
-        self.module_, self.n_iter_ = module, 0
+        self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
     def _solver(self, params: list[Parameter]) -> optim.Optimizer:
@@ -291,6 +303,7 @@ class Net(BaseEstimator):
         size = min(200 if self.batch_size == "auto" else self.batch_size, len(x))
         loss = self._learner.epoch(x, target, batch_size=size, shuffle=self.shuffle, alpha=float(self.alpha))
         if not (np.isfinite(loss) and all(np.isfinite(p.value).all() for p in self.module_.parameters())):
+            del self.module_
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed."
@@ -307,7 +320,17 @@ class Net(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, allow_nd=True, reset=False)
+        self._check_rows(X, reset=False)
         return self._learner.outputs(self._numbers(X))
+
+    def _check_rows(self, X: np.ndarray, *, reset: bool) -> None:
+        """Keeps the shape of a row or, without `reset`, compares it: scikit-learn looks at its first axis alone."""
+        found = X.shape[1:]
+        if reset:
+            self._row_shape = found
+        elif found != self._row_shape:
+            name = type(self).__name__
+            raise ValueError(f"X has rows of shape {found}, but {name} is expecting rows of shape {self._row_shape}.")
 
     def _numbers(self, X: np.ndarray) -> np.ndarray:
         """In the precision of the network."""
@@ -363,6 +386,9 @@ class NetClassifier(ClassifierMixin, Net):
     The network computes in the precision of its parameters, by default float32, whatever `X` is in, and so do the
     probabilities. For the same `random_state`, rows and number of threads every bit is the same.
 
+    A `fit` from the beginning that fails, and training that diverges, raise `ValueError` and leave nothing fitted;
+    Ctrl-C keeps what was trained.
+
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
@@ -410,6 +436,7 @@ class NetClassifier(ClassifierMixin, Net):
 
     def _examples(self, X: Any, y: Any, classes: Any = None, *, first: bool) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, allow_nd=True, reset=first)
+        self._check_rows(X, reset=first)
         check_classification_targets(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
@@ -450,14 +477,15 @@ class NetRegressor(RegressorMixin, Net):
     def predict(self, X: Any) -> np.ndarray:
         """The numbers predicted for each row, in float64 and of the shape of the `y` that it was trained on."""
         outputs = self._outputs(X).astype(np.float64)
-        return outputs.reshape(-1, *self._shape)
+        return outputs.reshape(-1, *self._target_shape)
 
     def _examples(self, X: Any, y: Any, *, first: bool) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=FLOATS, allow_nd=True, multi_output=True, y_numeric=True, reset=first)
+        self._check_rows(X, reset=first)
         if first:
-            self._shape = y.shape[1:]
-        elif y.shape[1:] != self._shape:
-            raise ValueError(f"y has rows of shape {y.shape[1:]}, expected {self._shape} as before")
+            self._target_shape = y.shape[1:]
+        elif y.shape[1:] != self._target_shape:
+            raise ValueError(f"y has rows of shape {y.shape[1:]}, expected {self._target_shape} as before")
         return X, y.reshape(len(y), -1)
 
     def _n_outputs(self, target: np.ndarray) -> int:
