@@ -179,7 +179,7 @@ def tables(stored):
         f"{2e6 * here.latency:.0f} µs and {1e9 / here.bandwidth:.2f} ms for every MB, copies into and out of the "
         f"buckets included. The quartiles of a step's time are those of a spread s of {100 * spread:.1f} %.",
         "",
-        "| network | parameters | a process gives and gets, per step | c₀ + c₁ b, one thread |",
+        "| network | parameters | gradients, in float32 | c₀ + c₁ b, one thread |",
         "|---|---|---|---|",
     ]
     for name, work in found.items():
@@ -284,7 +284,7 @@ def _bars(axes, work, link, spread):
     taken = [step(work, link, machines=p, batch=32, spread=spread) for p in counts]
     base = np.zeros(len(counts))
     for part, colour, label in zip(Step.__dataclass_fields__, ("#0072B2", "#E69F00", "#D55E00"), (
-        "computing", "waiting for the slowest", "exchanging gradients"), strict=True):  # fmt: skip
+        "computing", "waiting for the slowest", "exchanging"), strict=True):  # fmt: skip
         heights = np.array([1e3 * getattr(each, part) for each in taken])
         axes.bar([f"{p:,}" for p in counts], heights, bottom=base, color=colour, width=0.65, label=label)
         base += heights

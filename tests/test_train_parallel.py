@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from bench import scaling
-from chainrule import nn
+from chainrule import nn, processor
 from chainrule.cli import main
 from chainrule.data import Augment, Batches, Samples, load
 from chainrule.errors import UsageError
-from chainrule.lab.scaling import all_reduce, fitted, slowest
+from chainrule.lab.scaling import Link, Work, all_reduce, fitted, slowest, step
 from chainrule.nn import BatchNorm1d
 from chainrule.train import TrainConfig, fit, parallel, resume, run
 from chainrule.train.checkpoint import load as load_checkpoint
@@ -45,20 +45,22 @@ from pathlib import Path
 import numpy as np
 from chainrule.data import load
 from chainrule.errors import UserError
+from chainrule.kernels import machine
 from chainrule.train import TrainConfig, events, fit, load_run, parallel, resume, run
 sys.path[:0] = {paths!r}
 import test_train_parallel as tests
 
 folder, rank = Path(sys.argv[1]), parallel.rank()
-seen = {{"threads": os.environ.get("OMP_NUM_THREADS")}}
+seen = {{"threads": machine.threads()}}
 for name, changes in tests.CASES.items():
     heard = []
     model, data, result = tests.trained(name, folder / name, [heard.append])
     weights = hashlib.sha256(b"".join(array.tobytes() for array in parallel.arrays(model))).hexdigest()
     seen[name] = {{"weights": weights, "test": result.test_loss, "heard": len(heard)}}
 
-_, _, result = tests.normalised(folder / "normalised")
-seen["normalised"] = [remark.kind for remark in result.remarks]
+heard = []
+tests.normalised(folder / "normalised", [heard.append])
+seen["normalised"] = [event.text for event in heard if getattr(event, "kind", "") == "batch-norm"]
 
 def press(event):
     if isinstance(event, events.StepDone) and event.step == tests.STEPS_RESUMED:
@@ -97,6 +99,69 @@ main(sys.argv[1:])
 """
 
 
+# Three processes on two machines: they need longer to read than they have patience, fail alike, and one leaves.
+READING = """
+import json, os, socket, sys, time
+from pathlib import Path
+import numpy as np
+from chainrule.errors import UserError
+from chainrule.train import parallel
+
+folder, rank = Path(sys.argv[1]), parallel.rank()
+del os.environ["LOCAL_RANK"]  # as where RANK and WORLD_SIZE are set by hand
+socket.gethostname = lambda: "one" if rank < 2 else "other"
+
+def read():
+    began = time.time()
+    time.sleep(2.5)
+    return began
+
+with parallel.joined() as company:
+    seen = {"began": company.in_turn(read), "sum": company.sum(np.array([1.0]))[0]}
+try:
+    with parallel.joined() as company:
+        time.sleep(0.2 * rank)
+        raise UserError("alike")
+except UserError as error:
+    seen["alike"] = str(error)
+with parallel.joined() as company:
+    seen["next sum"] = company.sum(np.array([1.0]))[0]
+if rank < 2:
+    try:
+        with parallel.joined() as company:
+            seen["begun without all"] = True
+    except UserError as error:
+        seen["left"] = str(error)
+(folder / f"{rank}.json").write_text(json.dumps(seen))
+"""
+
+# Two processes of which one fails while the other waits for its number, or for it to read; then both begin another run.
+FAILING = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from chainrule.errors import UserError
+from chainrule.train import parallel
+
+folder, rank, failing, seen = Path(sys.argv[1]), parallel.rank(), int(sys.argv[2]), []
+
+def fail(first):
+    if first and rank == failing:
+        raise UserError("the disk is full")
+
+for first in (True, False):
+    try:
+        with parallel.joined() as company:
+            if failing == 1:
+                company.in_turn(lambda: fail(first))
+            fail(first)
+            seen.append(company.sum(np.array([10.0 if first else 1.0]))[0])
+    except UserError as error:
+        seen.append(str(error))
+(folder / f"{rank}.json").write_text(json.dumps(seen))
+"""
+
+
 def config(name, **changes):
     return TrainConfig(**COMMON | CASES[name] | changes)
 
@@ -115,12 +180,12 @@ def trained(name, run_dir, listeners=()):
     return model, data, fit(model, data, config(name), run_dir=run_dir, listeners=listeners)
 
 
-def normalised(run_dir):
+def normalised(run_dir, listeners):
     """A network whose running statistics are those of the inputs alone."""
     data, rng = load("digits", seed=3), np.random.default_rng(0)
     model = nn.Sequential(nn.Flatten(), BatchNorm1d(64), nn.Linear(64, 10, rng=rng))
     settings = TrainConfig(**COMMON | {"hidden": [100], "max_steps": 8, "eval_freq": 8})
-    return model, data, fit(model, data, settings, run_dir=run_dir)
+    fit(model, data, settings, run_dir=run_dir, listeners=listeners)
 
 
 def torchrun(n, *arguments, **variables):
@@ -271,6 +336,14 @@ def test_the_fitted_line_and_link_give_back_what_was_put_in():
     assert all_reduce(link, 10**6, 2) == pytest.approx(2e-4 + 1e6 / 5e8)
 
 
+def test_the_losses_are_summed_under_backward_as_far_as_that_lasts():
+    work, link = Work("net", 10**6, 0.0, 0.03), Link("", 1e9, 1e-4)
+
+    for machines, not_hidden in ((51, 0.0), (101, 0.0), (201, 0.02)):  # of 10, 20 and 40 ms; backward takes 20
+        found = step(work, link, machines=machines, batch=1, spread=0.0).exchange
+        assert found == pytest.approx(all_reduce(link, work.bytes, machines) + not_hidden)
+
+
 def test_the_slowest_of_many_is_as_order_statistics_say():
     mean_of_the_larger_of_two = 2 * NormalDist().cdf(0.1 / 2**0.5)  # of log-normals with mean 1 and spread 0.1
     assert slowest(0.1, 2) == pytest.approx(mean_of_the_larger_of_two, abs=4 * 0.1 / 2000**0.5)
@@ -311,6 +384,10 @@ def all_processes_end_with_the_same_bits_and_one_writes_and_listens(folder, n):
             "metrics.csv", "metrics.jsonl", "result.json", "steps.csv", "times.csv",
         ]  # fmt: skip
     assert json.loads((folder / "adam" / "environment.json").read_text())["processes"] == n
+    assert [seen["threads"] for seen in processes] == n * [1]  # CHAINRULE_NUM_THREADS
+    (remark,), *others = (seen["normalised"] for seen in processes)
+    assert remark.startswith(f"Batch norm: each of the {n} processes normalises by the mean and variance of its own")
+    assert not any(others)
 
 
 @pytest.mark.slow
@@ -412,6 +489,46 @@ def test_ctrl_c_to_torchrun_and_a_process_that_hangs(tmp_path):
     code, _, err = done(hanging)
     assert code != 0
     assert err.count("error: process 1 of 2 was lost in step ") == 1
+
+
+@pytest.mark.slow
+def test_reading_may_take_long_and_a_run_begins_when_all_have_come(tmp_path):
+    (tmp_path / "reading.py").write_text(READING)
+    code, _, err = done(torchrun(3, tmp_path / "reading.py", tmp_path, CHAINRULE_RANK_TIMEOUT="2"))
+    assert code == 0, err
+    processes = said(tmp_path, 3)
+    first, second, elsewhere = (seen["began"] for seen in processes)
+    assert second >= first + 2.5 > elsewhere
+    for seen in processes:
+        assert (seen["sum"], seen["alike"], seen["next sum"]) == (3.0, "alike", 3.0)
+    assert [seen.get("left") for seen in processes] == 2 * ["process 2 of 3 was lost: begin all of them again"] + [None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [0, 1])
+def test_after_one_process_failed_no_other_run_begins(tmp_path, failing):
+    (tmp_path / "failing.py").write_text(FAILING)
+    code, _, err = done(torchrun(2, tmp_path / "failing.py", tmp_path, failing, CHAINRULE_RANK_TIMEOUT="2"))
+    assert code == 0, err
+    processes = said(tmp_path, 2)
+    assert processes[failing][0] == "the disk is full"
+    other = f"process {failing} of 2 failed (the disk is full): begin all of them again"
+    assert processes[1 - failing][0] == other
+    assert {seen[1] for seen in processes} == {"the processes lost each other: begin all of them again"}
+
+
+def test_the_processes_of_a_machine_share_its_cores_unless_a_number_is_given(monkeypatch, tmp_path):
+    def threads(run_dir):
+        with pytest.raises(SystemExit):
+            main(["train", "moons", "--max-steps", "1", "--backend", "numpy", "--run-dir", str(run_dir)])
+        return json.loads((run_dir / "environment.json").read_text())["variables"]["CHAINRULE_NUM_THREADS"]
+
+    monkeypatch.setattr(processor, "cores", lambda: 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("CHAINRULE_NUM_THREADS", "1")
+    assert threads(tmp_path / "given") == "1"
+    monkeypatch.delenv("CHAINRULE_NUM_THREADS")
+    assert threads(tmp_path / "shared") == "4"
 
 
 @pytest.mark.slow

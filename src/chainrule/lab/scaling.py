@@ -2,13 +2,14 @@
 
 A step of p machines with b samples each takes
 
-    T(p) = c(b) · E[max of p machines' jitter] + max(0, e(p) − f · (2/3) c(b))
+    T(p) = c(b) · E[max of p machines' jitter] + max(0, e(p) − f · (2/3) c(b)) + max(0, 2 (p − 1) l − (2/3) c(b))
 
 - c(b) = c₀ + c₁ b: the computation of one machine, a line through measured times; two thirds of it are backward.
 - A machine's jitter multiplies its computation; it is log-normal with mean 1 and spread s. All wait for the slowest.
 - e(p): a ring all-reduce. Each of k buckets takes 2 (p − 1) messages one after the other, and 2 (p − 1) / p of all the
   bytes M pass every machine's link of bandwidth B and latency l: e(p) = 2 (p − 1) (k l + M / (p B)).
 - f: the share of backward under which the exchange is hidden. chainrule exchanges after backward: f = 0.
+- The losses are summed too: a message of a few bytes, 2 (p − 1) l, hidden under backward as far as that lasts.
 
 The model knows nothing of the data's way into the machines, of switches that are shared, or of machines that fail.
 """
@@ -49,7 +50,7 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """What every process gives and gets in a step: its gradients in float32."""
+        """The bytes of its gradients in float32, M: every process has as many to sum with the others'."""
         return 4 * self.parameters
 
 
@@ -59,7 +60,7 @@ class Step:
 
     compute: float
     waiting: float  #: for the slowest machine
-    exchange: float  #: what is not hidden under backward
+    exchange: float  #: of gradients and losses, what is not hidden under backward
 
     @property
     def total(self) -> float:
@@ -114,8 +115,10 @@ def step(work: Work, link: Link, *, machines: int, batch: float, spread: float, 
     Step(compute=0.04, waiting=0.0, exchange=0.0)
     """
     compute = work.compute(batch)
-    exchange = all_reduce(link, work.bytes, machines) - overlap * BACKWARD * compute
-    return Step(compute, compute * (slowest(spread, machines) - 1), max(0.0, exchange))
+    backward = BACKWARD * compute
+    gradients = max(0.0, all_reduce(link, work.bytes, machines) - overlap * backward)
+    losses = max(0.0, 2 * (machines - 1) * link.latency - backward)
+    return Step(compute, compute * (slowest(spread, machines) - 1), gradients + losses)
 
 
 def efficiency(work: Work, link: Link, *, machines: int, batch: float, spread: float, overlap: float = 0.0) -> float:

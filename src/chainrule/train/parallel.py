@@ -4,8 +4,9 @@
 one process alone, `joined` gives `Alone`, for which there is nothing to exchange, and PyTorch is not loaded.
 
 What one process does the others do too, in the same order: every method of `Group` is called by all of them. Rank 0
-writes and speaks. When a process is lost, whatever waits for it ends with `BrokenError`; those that are left then find
-out who is missing (`Group.missing`), and the first of them says so.
+writes and speaks. Where the others may be long in coming, at the beginning of a run and where data are read, they wait
+in the rendez-vous' store, which has no limit of time; gloo has one. When a process is lost, whatever waits for it ends
+with `BrokenError`; those that are left then find out who is missing (`Group.missing`), and the first of them says so.
 """
 
 import atexit
@@ -139,6 +140,7 @@ class Group:
         try:
             self._rendezvous, _, _ = next(dist.rendezvous("env://"))
             self._store = self._named(self._rendezvous)
+            self._store.set(f"host/{self.rank}", socket.gethostname())
             dist.init_process_group(
                 "gloo", store=self._store, rank=self.rank, world_size=self.size, timeout=timedelta(seconds=seconds)
             )
@@ -159,17 +161,21 @@ class Group:
             value = make()
             self._guarded(lambda: self._store.set(key, ""))
         else:
-            self._wait_for(key)
+            self._wait_for([key])
         return self._guarded(lambda: self._broadcast_object(value))
 
     def in_turn(self, make: Callable[[], Any]) -> Any:  # noqa: D102
         self._turns += 1
-        key = f"turn/{self._turns}/{socket.gethostname()}"
-        if int(os.environ.get("LOCAL_RANK", self.rank)):
-            self._wait_for(key)
-            return make()
-        value = make()
-        self._guarded(lambda: self._store.set(key, ""))
+        turn = f"turn/{self._turns}"
+        hosts = self._guarded(lambda: [self._store.get(f"host/{other}") for other in range(self.size)])
+        first_here = hosts.index(hosts[self.rank])
+        if self.rank == first_here:
+            value = make()
+            self._guarded(lambda: self._store.set(f"{turn}/made/{first_here}", ""))
+        else:
+            self._wait_for([f"{turn}/made/{first_here}"])
+            value = make()
+        self._meet(turn)
         return value
 
     def any(self, value: Any) -> Any:  # noqa: D102
@@ -207,20 +213,22 @@ class Group:
     # when one is lost
 
     def begin(self) -> None:
-        """Begins a run: what the others left word of before it is past."""
+        """Begins a run, once all processes do: nobody is still in another, and what was left word of there is past."""
         self._runs += 1
+        self._meet(f"run/{self._runs}")
 
     def failed(self, error: BaseException) -> None:
         """Leaves word of why this process ends the run."""
         with suppress(RuntimeError):
             self._store.set(self._failure_of(self.rank), str(error) or type(error).__name__)
+            self._store.set(self._failure_of("any"), "")
 
     def missing(self) -> tuple[str, bool]:
         """Who was lost, in words, and whether it is this process that says so: the first of those that are left."""
         try:
             others = set(range(self.size)) - {self.rank}
-            for other in others:
-                self._store.set(f"call/{other}", "")
+            for each in range(self.size):  # itself too: it will begin no other run
+                self._store.set(f"call/{each}", "")
             until, silent = time.monotonic() + ROLL_CALL, others
             while silent and time.monotonic() < until:
                 time.sleep(0.02)
@@ -243,7 +251,7 @@ class Group:
     def _has_failed(self, other: int) -> bool:
         return self._store.check([self._failure_of(other)])
 
-    def _failure_of(self, other: int) -> str:
+    def _failure_of(self, other: int | str) -> str:
         return f"failed/{self._runs}/{other}"
 
     def _answer_the_roll_call(self) -> None:
@@ -261,19 +269,36 @@ class Group:
     def _leave(self) -> None:
         """At the end of the process: a thread that still waited then would bring it down."""
         self._left = True
+        self._runs += 1  # the others may wait for this process to begin another run
         with suppress(RuntimeError):
+            self._store.set(self._failure_of("any"), "")
             self._store.set(f"call/{self.rank}", "")
             self._listening.join(ROLL_CALL)
         self._dist.destroy_process_group()
 
-    def _wait_for(self, key: str) -> None:
-        """Waits for a word in the store, without a limit: torchrun ends a process that waits for a dead one."""
+    def _meet(self, place: str) -> None:
+        """Waits until all processes are here."""
+        self._guarded(lambda: self._store.set(f"{place}/{self.rank}", ""))
+        self._wait_for([f"{place}/{other}" for other in range(self.size)])
+
+    def _wait_for(self, keys: list[str]) -> None:
+        """Waits for words in the store, without a limit: torchrun ends a process that waits for a dead one."""
         pause = 0.001
-        while not self._guarded(lambda: self._store.check([key])):
-            if self.ending.is_set() or self._guarded(lambda: self._called() or self._has_failed(0)):
-                raise BrokenError
+        while not self._guarded(lambda: self._are_there(keys)):
             time.sleep(pause)
             pause = min(0.1, 1.5 * pause)
+
+    def _are_there(self, keys: list[str]) -> bool:
+        """Whether the words are in the store. Raises `BrokenError` if they will not come, or a process is missed.
+
+        Who had all of them may fail before this one looks, so failures are looked for before the words; who misses a
+        process leaves word of it before the next run, so that is looked for after them.
+        """
+        hopeless = self.ending.is_set() or self._store.check([self._failure_of("any")])
+        there: bool = self._store.check(keys)
+        if self._called() or (hopeless and not there):
+            raise BrokenError
+        return there
 
     def _gathered(self, value: Any) -> list[Any]:
         found: list[Any] = [None] * self.size
@@ -300,7 +325,8 @@ _company: Company | None = None
 def joined() -> Iterator[Company]:
     """A run among the other processes, which this one joins when this is first entered and stays with; not nested.
 
-    A failure inside is left word of, so that the others can say what happened; `BrokenError` becomes `RankLostError`.
+    It begins when all processes have come, and ends for all when one fails. A failure inside is left word of, so that
+    the others can say what happened; `BrokenError` becomes `RankLostError`.
 
     >>> with joined() as company:
     ...     company.size
@@ -313,12 +339,12 @@ def joined() -> Iterator[Company]:
     if isinstance(company, Alone):
         yield company
         return
-    company.begin()
     with _sigterm_sets(company.ending):
         try:
+            company.begin()
             yield company
         except BrokenError as error:
-            raise lost(company, error, "") from error
+            raise lost(company, error, ": begin all of them again") from error
         except RankLostError:
             raise
         except BaseException as error:
