@@ -22,7 +22,7 @@ ALLOWED = {
     "ops": {"engine", "errors"},
     "nn": {"engine", "ops", "errors"},
     "optim": {"errors"},
-    "data": {"errors"},
+    "data": {"files", "errors"},
     "models": {"engine", "ops", "nn", "errors"},
     "kernels": {"engine", "ops", "nn", "optim", "processor", "errors"},
     "check": {"engine", "ops", "nn", "errors"},

@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -185,6 +186,27 @@ def test_mnist_is_downloaded_once_into_the_cache(server, tmp_path, monkeypatch, 
     assert data.find("mnist") == own_cache / "mnist"
     data.load("mnist", val_size=0)
     assert len(server.asked) == 4
+
+
+def test_of_two_that_download_at_once_one_does_and_the_other_waits(server, tmp_path, monkeypatch, own_cache):
+    batches = write_cifar(tmp_path / "original")
+    content = tar({f"cifar-10-batches-py/{name}": python2_batch(*batch) for name, batch in batches.items()})
+    use(monkeypatch, "cifar10", cifar_source(server, content))
+    looking, find = threading.Barrier(2), fetch.find
+
+    def both_look_before_one_downloads(*args):
+        found = find(*args)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            looking.wait(1)
+        looking.abort()  # later looks do not wait
+        return found
+
+    monkeypatch.setattr(fetch, "find", both_look_before_one_downloads)
+    with ThreadPoolExecutor(2) as threads:
+        loads = [threads.submit(data.load, "cifar10", val_size=0, preprocess="none") for _ in range(2)]
+    assert {len(load.result().train) for load in loads} == {15}
+    assert len(server.asked) == 1
+    assert [path.name for path in own_cache.iterdir()] == ["cifar-10-batches-py"]
 
 
 def tar(members):

@@ -205,7 +205,9 @@ def test_the_seed_draws_the_validation_part_and_nothing_else(name):
     assert sorted(map(tuple, parts)) == sorted(map(tuple, whole.train.x.reshape(len(whole.train), -1)))
 
 
-@pytest.mark.parametrize(("val_size", "count"), [(0, None), (0.0, None), (1, 1), (497, 497), (0.1, 150), (1496, 1496)])
+@pytest.mark.parametrize(
+    ("val_size", "count"), [(0, None), (0.0, None), (1, 1), (497, 497), (0.1, 150), (1e-5, 1), (1496, 1496)]
+)
 def test_val_size_is_a_count_or_a_fraction(val_size, count):
     digits = data.load("digits", val_size=val_size)
     assert (digits.validation and len(digits.validation)) == count
@@ -216,6 +218,61 @@ def test_val_size_is_a_count_or_a_fraction(val_size, count):
 def test_impossible_val_sizes(val_size):
     with pytest.raises(UsageError, match=f"val_size is {val_size}, expected 0 to 1496 samples"):
         data.load("digits", val_size=val_size)
+
+
+def test_a_share_that_leaves_nothing_for_training_is_refused():
+    with pytest.raises(UsageError, match=r"val_size is 0\.9999, which leaves none of 1497 samples for training"):
+        data.load("digits", val_size=0.9999)
+
+
+# Fingerprints
+
+
+def made(train, validation, test, name="none"):
+    return data.Dataset("mine", train, validation, test, ("a", "b"), data.Preprocess(name, train.x.shape[1:]))
+
+
+def test_equal_data_have_one_fingerprint_and_every_number_counts():
+    def part(n, seed, dtype=np.float32):
+        return data.Samples(np.random.default_rng(seed).normal(size=(n, 3)).astype(dtype), np.arange(n) % 2)
+
+    def changed(samples, i):
+        x = samples.x.copy()
+        x[i, 2] += 1
+        return data.Samples(x, samples.y)
+
+    parts = part(300, 0), part(20, 1), part(10, 2)
+    train, validation, test = parts
+    other = [
+        made(changed(train, 7), validation, test),
+        made(train, changed(validation, 19), test),
+        made(train, validation, changed(test, 0)),
+        made(train, None, test),
+        made(train, test, validation),
+        made(train, validation, data.Samples(test.x, 1 - test.y)),
+        made(part(300, 0, np.float64), validation, test),
+        made(train, validation, test, "unit"),
+    ]
+    assert made(*parts).fingerprint == made(part(300, 0), part(20, 1), part(10, 2)).fingerprint
+    in_another_order = data.Samples(np.asfortranarray(train.x), train.y)
+    assert made(in_another_order, validation, test).fingerprint == made(*parts).fingerprint
+    assert len({each.fingerprint for each in [made(*parts), *other]}) == 1 + len(other)
+
+
+def test_raw_values_that_are_moved_are_other_data_though_standard_moves_them_back(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    found = set()
+    for moved in (0, 1):
+        np.savez(tmp_path / "set.npz", x=x + moved, y=np.arange(60) % 2)
+        found.add(data.load(tmp_path / "set.npz").fingerprint)
+    assert len(found) == 2
+
+
+def test_resized_images_have_the_fingerprint_of_their_bytes_and_their_size():
+    sizes = [data.load("digits", image_size=size).fingerprint for size in (12, 12, 13)]
+    assert sizes[0] == sizes[1]
+    assert sizes[0] != sizes[2]
+    assert data.load("digits", image_size=12, preprocess="unit").fingerprint != sizes[0]
 
 
 # Preprocessing
@@ -256,6 +313,40 @@ def test_standard_on_points_is_scikit_learns(n):
     fitted = data.Preprocess.fit("standard", x)
     assert fitted.mean == pytest.approx(expected.mean_, rel=1e-6)
     assert fitted.std == pytest.approx(expected.scale_, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 7])
+@pytest.mark.parametrize("shape", [(1000, 1), (1000, 1, 2, 2)])
+def test_a_channel_that_never_changes_is_divided_by_1(value, shape):
+    fitted = data.Preprocess.fit("standard", np.full(shape, value, np.float64))
+    assert fitted.apply(np.full((1, *shape[1:]), 2 * value)) == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["standard", "mean-image"])
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_what_float32_cannot_tell_apart_is_told_apart_by_preprocessing(name, dtype):
+    z = np.random.default_rng(0).normal(0, 50, (400, 2))
+    x = (1e9 + z).astype(dtype)
+    fitted = data.Preprocess.fit(name, x)
+    again = data.Preprocess.from_dict(fitted.to_dict(), fitted.arrays())
+    exact = x - x.mean(0, dtype=np.longdouble)
+    expected = exact / exact.std(0) if name == "standard" else exact
+    for each in (fitted, again):
+        assert each.apply(x).dtype == np.float32
+        assert each.apply(x) == pytest.approx(expected.astype(np.float64), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+@pytest.mark.parametrize("name", data.PREPROCESSING)
+def test_what_float32_holds_is_preprocessed_in_float32(name, dtype):
+    """The same bits as with a mean and a standard deviation of float32, which older checkpoints hold."""
+    x = images().astype(dtype)
+    fitted = data.Preprocess.fit(name, x)
+    rounded = {key: array.astype(np.float32) for key, array in fitted.arrays().items()}
+    older = data.Preprocess.from_dict(fitted.to_dict(), rounded)
+    assert np.array_equal(older.apply(x), fitted.apply(x))
+    if name == "standard":
+        assert np.array_equal(fitted.apply(x), (x.astype(np.float32) - rounded["mean"]) / rounded["std"])
 
 
 @pytest.mark.parametrize("name", ["standard", "mean-image"])
@@ -359,6 +450,7 @@ def test_missing_path(tmp_path):
         (np.zeros((3, 2), np.float32), [0, -1, 0], "the label -1 of sample 1"),
         (np.zeros((3, 2), np.float32), [0, 1], "expected as many integer labels as inputs"),
         (np.zeros((3, 2), np.float32), [0.0, 1.0, 0.0], "expected as many integer labels as inputs"),
+        (np.zeros((3, 0), np.float32), [0, 1, 0], r"inputs of shape \(0,\), expected at least one number in each"),
     ],
 )
 def test_bad_data_of_ones_own(x, y, message):

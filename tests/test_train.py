@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from chainrule import nn, ops
 from chainrule.data import Dataset, Preprocess, Samples, load
 from chainrule.errors import UsageError, UserError
-from chainrule.train import TrainConfig, evaluate, events, fit, load_run, predict, resume, run
+from chainrule.train import TrainConfig, checkpoint, evaluate, events, fit, load_run, predict, resume, run
 from chainrule.train.evaluation import activation_units
 
 
@@ -253,19 +253,45 @@ def test_a_config_that_does_not_fit_the_data_makes_no_folder(tmp_path):
         assert not (tmp_path / "new").exists()
 
 
-def test_tensorboard_files_hold_the_losses(tmp_path):
+def tensorboard_events(file):
     from tensorboardX.proto.event_pb2 import Event
 
-    result = run(TrainConfig(dataset="moons", hidden=4, max_steps=3, tensorboard=True), run_dir=tmp_path)
-    [file] = (tmp_path / "tensorboard").iterdir()
-    content, found = file.read_bytes(), {}
+    content = file.read_bytes()
     while content:  # a record: its length (8 bytes), a checksum (4), the event, a checksum (4)
         size = int.from_bytes(content[:8], "little")
-        for value in Event.FromString(content[12 : 12 + size]).summary.value:
-            found.setdefault(value.tag, []).append(value.simple_value)
+        yield Event.FromString(content[12 : 12 + size])
         content = content[16 + size :]
+
+
+def test_tensorboard_files_hold_the_losses(tmp_path):
+    result = run(TrainConfig(dataset="moons", hidden=4, max_steps=3, tensorboard=True), run_dir=tmp_path)
+    [file] = (tmp_path / "tensorboard").iterdir()
+    found = {}
+    for event in tensorboard_events(file):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(value.simple_value)
     assert len(found["batch/loss"]) == 3
     assert found["loss/train"][-1] == pytest.approx(result.train_loss)
+
+
+@pytest.mark.parametrize(
+    ("stopped_at", "step", "first_step"),
+    [(events.Evaluated, 0, 0), (events.StepDone, 2, 1), (events.StepDone, 4, 4)],  # no checkpoint, of step 0, of step 3
+)
+def test_tensorboard_hides_what_a_resumed_run_writes_again(tmp_path, stopped_at, step, first_step):
+    def stop(event):
+        if isinstance(event, stopped_at) and event.step == step:
+            raise KeyboardInterrupt
+
+    config = TrainConfig(dataset="moons", hidden=4, max_steps=5, eval_freq=3, tensorboard=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, run_dir=tmp_path, listeners=[stop])
+    [earlier] = (tmp_path / "tensorboard").iterdir()
+    earlier.rename(tmp_path / "earlier")
+    resume(tmp_path)
+    [file] = (tmp_path / "tensorboard").iterdir()
+    starts = [event.step for event in tensorboard_events(file) if event.session_log.status == 1]
+    assert starts == [first_step]
 
 
 def test_tensorboard_without_the_package_says_how_to_get_it(tmp_path, monkeypatch):
@@ -318,6 +344,19 @@ def test_a_checkpoint_is_never_written_from_weights_that_are_not_finite(tmp_path
     with pytest.raises(UserError, match=r"the gradient of layer 0 \(Linear\) at step 1 is NaN"):
         fit(model, blobs(), config, run_dir=tmp_path)
     assert load_run(tmp_path, checkpoint="last", model=model).step == 0
+
+
+def test_a_test_sample_that_overflows_is_named_once_training_is_complete(tmp_path):
+    data, model = blobs(), small_mlp()
+    data.test.x[5] = 3e38
+    model[0].weight.value[...] *= 10
+    config = TrainConfig(batch_size=10, epochs=2)
+    with pytest.raises(UserError, match=r"training is complete .* loss of test sample 5 is NaN or infinite.*Clean"):
+        fit(model, data, config, run_dir=tmp_path)
+    assert load_run(tmp_path, checkpoint="last", model=model).step == 6
+    assert math.isfinite(evaluate(tmp_path, "train", model=small_mlp(), data=data).loss)
+    with pytest.raises(UserError, match="test sample 5"):
+        resume(tmp_path, model=small_mlp(), data=data)
 
 
 # remarks
@@ -442,6 +481,10 @@ def test_predict_refuses_what_the_network_cannot_read(tmp_path):
         predict(tmp_path / "run", np.array([[0.0, np.nan]]))
     with pytest.raises(UserError, match=r"\(3,\)"):
         predict(tmp_path / "run", np.zeros((4, 3)))
+    with pytest.raises(UserError, match="input 2 holds NaN, infinity, or a number that float32 cannot hold"):
+        predict(tmp_path / "run", np.array([[0.0, 1.0], [3e38, 0.0], [0.0, 1e300]]))
+    with pytest.raises(UserError, match="the inputs are <U1, expected real numbers"):
+        predict(tmp_path / "run", np.array([["0", "1"]]))
 
 
 def test_evaluate_every_part_and_checkpoint(tmp_path):
@@ -462,6 +505,46 @@ def test_evaluate_every_part_and_checkpoint(tmp_path):
         evaluate(tmp_path, checkpoint="first")
     with pytest.raises(UserError, match="3 classes"):
         evaluate(tmp_path, data=blobs(d=2))
+
+
+def test_data_that_changed_are_not_measured(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 4)), np.arange(300) % 3
+    file = tmp_path / "data.npz"
+    np.savez(file, x=x, y=y)
+    run(TrainConfig(dataset=str(file), hidden=5, epochs=1), run_dir=tmp_path / "run")
+    accuracy = evaluate(tmp_path / "run").accuracy
+    np.savez(file, x=np.append(x, x[:1], axis=0), y=np.append(y, 0))  # another test part is drawn
+    for part in ("train", "validation", "test"):
+        with pytest.raises(UserError, match=r"data\.npz is not as it was when .*run was trained.*Give the data"):
+            evaluate(tmp_path / "run", part)
+    np.savez(file, x=x, y=y)
+    assert evaluate(tmp_path / "run").accuracy == accuracy
+    trained = load_run(tmp_path / "run")
+    trained.require_same_data(load(file))
+    with pytest.raises(UserError, match="is not as it was when"):
+        trained.require_same_data(load(file, seed=1))
+    with pytest.raises(UserError, match="2 classes"):
+        trained.require_same_data(load("moons"))
+
+
+def test_data_given_to_fit_are_given_to_evaluate(tmp_path):
+    result = fit(small_mlp(), blobs(), TrainConfig(batch_size=10, epochs=2), run_dir=tmp_path)
+    assert evaluate(tmp_path, model=small_mlp(), data=blobs()).test_loss == result.test_loss
+    other = dataclasses.replace(blobs(), test=blobs(seed=5).test)
+    with pytest.raises(UserError, match=r"blobs is not as it was when .* was trained: its test part may hold samples"):
+        evaluate(tmp_path, model=small_mlp(), data=other)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_data_is_used(tmp_path):
+    config = TrainConfig(dataset="moons", hidden=4, max_steps=5, eval_freq=3)
+    result = run(config, run_dir=tmp_path)
+    for kind in ("best", "last"):
+        path = tmp_path / "checkpoints" / f"{kind}.safetensors"
+        saved = checkpoint.load(path)
+        del saved.facts["data"]["crc32"]
+        checkpoint.save(path, saved)
+    assert evaluate(tmp_path).test_loss == resume(tmp_path).test_loss == result.test_loss
 
 
 def test_a_folder_that_is_no_run(tmp_path):

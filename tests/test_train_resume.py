@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from chainrule.errors import UserError
-from chainrule.train import TrainConfig, evaluate, events, load_run, resume, run
+from chainrule.train import TrainConfig, evaluate, events, load_run, predict, resume, run
+from chainrule.train.folder import in_use
 
 # Everything with a state of its own: dropout's generator, momentum, warm-up and cosine; and checkpoints at odd steps.
 SETTINGS = {
@@ -271,13 +272,28 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(tmp_path, damage
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     for name, hidden in (("one", [12, 9]), ("other", [12, 8])):
         run(TrainConfig(**SETTINGS | {"hidden": hidden}), run_dir=tmp_path / name)
+    other = load_run(tmp_path / "other").model
+    with pytest.raises(UserError, match=r"another network.*shape \(9, 12\), expected \(8, 12\)"):
+        load_run(tmp_path / "one", model=other)
     for kind in ("best", "last"):
         theirs = tmp_path / "other" / "checkpoints" / f"{kind}.safetensors"
         (tmp_path / "one" / "checkpoints" / f"{kind}.safetensors").write_bytes(theirs.read_bytes())
-    with pytest.raises(UserError, match=r"another network.*shape \(8, 12\), expected \(9, 12\)"):
-        load_run(tmp_path / "one")
-    with pytest.raises(UserError, match=r"config\.yaml was changed"):
-        resume(tmp_path / "one")
+    for use in (load_run, resume):
+        with pytest.raises(UserError, match=r"config\.yaml was changed"):
+            use(tmp_path / "one")
+
+
+def test_a_config_that_was_changed_is_refused_whatever_the_run_is_used_for(tmp_path):
+    run(TrainConfig(dataset="moons", **SETTINGS), run_dir=tmp_path)
+    file = tmp_path / "config.yaml"
+    stored = file.read_text()
+    file.write_text(stored.replace("activation: relu", "activation: tanh"))
+    for use in (load_run, evaluate, resume, partial(predict, inputs=np.zeros((1, 2)))):
+        with pytest.raises(UserError, match=r"config\.yaml was changed"):
+            use(tmp_path)
+    file.write_text(stored.replace("data_dir: null", f"data_dir: {tmp_path}"))  # the data may have moved
+    assert load_run(tmp_path).config.data_dir == evaluate(tmp_path).run_dir == str(tmp_path)
+    assert resume(tmp_path).steps == 60
 
 
 def test_a_run_is_not_resumed_with_other_settings_or_other_data(tmp_path):
@@ -342,6 +358,16 @@ def test_checkpoints_hold_no_pickle(uninterrupted):
     assert facts["generators"]["3"]["bit_generator"] == "PCG64"
     assert b"pickle" not in path.read_bytes()
     assert os.stat(path).st_size < 100_000
+
+
+def test_a_run_in_use_is_not_even_read(tmp_path):
+    """What is read before the lock is held may be older than what the other process leaves."""
+    run(TrainConfig(dataset="moons", **SETTINGS), run_dir=tmp_path)
+    (tmp_path / "checkpoints" / "last.safetensors").write_bytes(b"half of it")
+    with in_use(tmp_path), pytest.raises(UserError, match="in progress in another process"):
+        resume(tmp_path)
+    with pytest.raises(UserError, match="damaged"):
+        resume(tmp_path)
 
 
 def test_a_run_in_progress_is_not_resumed_beside_itself(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: a crash, a full disk or kill -9 leaves what was there before."""
+"""Files that are whole or absent: a crash, a full disk or kill -9 leaves what was there before; and locks."""
 
 import os
 from collections.abc import Iterator
@@ -45,6 +45,38 @@ def write_atomically(path: Path, content: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Holds a lock on the file or folder `path`, which dies with its process.
+
+    While another holds it, this waits; without `wait` it raises `BlockingIOError`. Where there are no such locks
+    (Windows, some network disks) it holds nothing.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with locked(folder, wait=True), locked(folder, wait=False):
+    ...     pass
+    Traceback (most recent call last):
+    BlockingIOError: [Errno ...] Resource temporarily unavailable
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,9 +1,10 @@
 """The data sets by name, split and preprocessed."""
 
 import difflib
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -54,8 +55,8 @@ class Dataset:
     """A data set ready for training: float32 inputs, preprocessed already, and int64 labels.
 
     `validation` may be None. `classes` are the names of the labels 0, 1, ...; `preprocess` is the fitted map that was
-    applied. Raises UserError if a part is empty, holds NaN or infinity, labels outside the classes, or x and y that
-    do not belong together.
+    applied. Raises UserError if a part is empty, holds NaN or infinity (as float32), labels outside the classes, or x
+    and y that do not belong together.
 
     >>> x, y = np.eye(4, 3, dtype=np.float32), np.array([0, 1, 0, 1])
     >>> data = Dataset("mine", Samples(x, y), None, Samples(x, y), ("no", "yes"), Preprocess.fit("none", x))
@@ -82,6 +83,35 @@ class Dataset:
     def n_classes(self) -> int:
         """The number of classes."""
         return len(self.classes)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """A checksum of all inputs and labels, part by part: other data, or the same in other parts, have another one.
+
+        Of images that are resized it is that of the small ones: resized, the last bits depend on the BLAS.
+
+        >>> x, y = np.eye(4, 3, dtype=np.float32), np.array([0, 1, 0, 1])
+        >>> one, other = Samples(x, y), Samples(x + 1, y)
+        >>> made = [Dataset("mine", one, None, test, ("a", "b"), Preprocess("none", (3,))) for test in (one, other)]
+        >>> made[0].fingerprint == made[1].fingerprint
+        False
+        """
+        found = 0
+        for content in self._contents():
+            found = zlib.crc32(content, found)
+        return found
+
+    def _contents(self) -> Iterator[bytes | memoryview]:
+        yield self.preprocess.name.encode()
+        if not isinstance(self.train.x, ResizedImages):  # whose images are raw
+            for fitted in self.preprocess.arrays().values():
+                yield np.ascontiguousarray(fitted, np.float32).data
+        for samples in (self.train, self.validation, self.test):
+            yield repr(samples).encode()  # None, or the shapes and dtypes
+            if samples is not None:
+                x = samples.x.images if isinstance(samples.x, ResizedImages) else samples.x
+                yield np.ascontiguousarray(x).data
+                yield np.ascontiguousarray(samples.y).data
 
 
 def load(
@@ -199,6 +229,8 @@ def _check(name: str, n_classes: int, **parts: Samples | None) -> None:
         shape = shape or x.shape[1:]
         if x.shape[1:] != shape:
             raise UserError(f"{name}, {part} part: inputs of shape {x.shape[1:]}, those of the training part {shape}")
+        if 0 in shape:
+            raise UserError(f"{name}, {part} part: inputs of shape {shape}, expected at least one number in each")
         outside = np.flatnonzero((y < 0) | (y >= n_classes))
         if len(outside):
             raise UserError(
@@ -213,10 +245,11 @@ def _check(name: str, n_classes: int, **parts: Samples | None) -> None:
 
 
 def _not_finite(x: np.ndarray) -> np.ndarray:
+    """The samples with NaN or infinity, such as a number of float64 that float32 cannot hold."""
     with np.errstate(all="ignore"):  # a sum is one pass without a copy; the exact look only where it is needed
-        if x.dtype.kind != "f" or np.isfinite(x.sum()):
+        if x.dtype.kind != "f" or np.isfinite(x.sum(dtype=np.float32)):
             return np.array([])
-    return np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+        return np.flatnonzero(~np.isfinite(x.astype(np.float32)).reshape(len(x), -1).all(1))
 
 
 def _new_size(name: str, image_size: int | None, shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -237,11 +270,14 @@ def _prepared(samples: Samples, resized_to: tuple[int, int] | None, preprocess: 
 
 
 def _count(val_size: int | float, n: int) -> int:
-    """`val_size` as a number of samples."""
+    """`val_size` as a number of the `n` samples, one of which stays for training; a share above 0 is at least one."""
     limit = 1 if isinstance(val_size, float) else n
     if not 0 <= val_size < limit:
         raise UsageError(f"val_size is {val_size}, expected 0 to {n - 1} samples, or a fraction below 1 such as 0.1")
-    return round(val_size * n) if isinstance(val_size, float) else val_size
+    size = max(1, round(val_size * n)) if isinstance(val_size, float) and val_size else int(val_size)
+    if size == n:
+        raise UsageError(f"val_size is {val_size}, which leaves none of {n} samples for training: give less, or 0")
+    return size
 
 
 def _unknown(name: str) -> UsageError:
@@ -332,6 +368,11 @@ def _plane(generate: Callable[..., synthetic.Points]) -> _Raw:
 def _npz(path: Path) -> _Raw:
     train, *test = [_samples(x, y) for x, y in formats.read_npz(path)]
     labels = np.unique(train.y)
+    if len(labels) == 1:
+        raise UserError(
+            f"{path}: all of its {len(train)} training labels are {labels[0]}, "
+            "expected at least 2 classes with a sample each"
+        )
     if not np.array_equal(labels, np.arange(len(labels))):
         raise UserError(
             f"{path}: the labels go from {labels[0]} to {labels[-1]} with {len(labels)} different ones, "

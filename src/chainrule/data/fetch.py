@@ -5,10 +5,12 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.errors import UserError
+from chainrule.files import locked
 
 Progress = Callable[[str, int, int | None], None]
 """Told `(file name, bytes done, bytes in all or None)` as a download goes on."""
@@ -72,11 +74,16 @@ def locate(
     download: bool = True,
     progress: Progress | None = None,
 ) -> Files:
-    """As `find`, but a data set that is nowhere is downloaded into the cache. Raises UserError if it cannot be."""
+    """As `find`, but a data set that is nowhere is downloaded into the cache. Raises UserError if it cannot be.
+
+    Of several processes that want to download at once, one does, and the others wait for it.
+    """
     files = find(name, source, data_dir)
     if files is None and download:
         try:
-            _fill_cache(source, progress)
+            with _cache_locked():
+                if find(name, source) is None:  # else another process has downloaded it meanwhile
+                    _fill_cache(source, progress)
         except UserError as error:
             raise UserError(f"{name} could not be downloaded: {error}. {_wanted(source)}") from error
         files = find(name, source)
@@ -115,18 +122,26 @@ def _wanted(source: Source, data_dir: str | Path | None = None) -> str:
     return text
 
 
-def _fill_cache(source: Source, progress: Progress | None) -> None:
-    folder = cache() / source.folders[0]
+@contextmanager
+def _cache_locked() -> Iterator[None]:
+    """Makes the cache, and keeps other processes from downloading into it; an `OSError` becomes a `UserError`."""
     try:
-        for remote in source.remotes:
-            if remote.file.endswith(".tar.gz"):
-                archive = fetch(remote, cache(), progress)
-                unpack(archive, folder)
-                archive.unlink()
-            else:
-                fetch(remote, folder, progress)
+        cache().mkdir(parents=True, exist_ok=True)
+        with locked(cache(), wait=True):
+            yield
     except OSError as error:
         raise UserError(f"cannot write to {cache()} ({error.strerror or error})") from error
+
+
+def _fill_cache(source: Source, progress: Progress | None) -> None:
+    folder = cache() / source.folders[0]
+    for remote in source.remotes:
+        if remote.file.endswith(".tar.gz"):
+            archive = fetch(remote, cache(), progress)
+            unpack(archive, folder)
+            archive.unlink()
+        else:
+            fetch(remote, folder, progress)
 
 
 def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Path:

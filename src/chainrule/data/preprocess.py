@@ -41,7 +41,8 @@ class Preprocess:
                    networks converted from Caffe read
     =============  ========================================================================================
 
-    `shape` is one sample's shape, without the batch. `mean` and `std` are float32 and broadcast against a sample.
+    `shape` is one sample's shape, without the batch. `mean` and `std` broadcast against a sample; those that are fitted
+    are float64.
 
     >>> x = np.array([[[[0, 51]]], [[[102, 255]]]], dtype=np.uint8)  # two images, one channel, 1 x 2
     >>> Preprocess.fit("unit", x).apply(x).ravel().tolist() == [0.0, np.float32(0.2), np.float32(0.4), 1.0]
@@ -84,7 +85,7 @@ class Preprocess:
                     "choose none, mean-image or standard"
                 )
         if name == "mean-image":
-            return cls(name, shape, x.mean(0, dtype=np.float64).astype(np.float32))
+            return cls(name, shape, x.mean(0, dtype=np.float64))
         if name == "standard":
             return cls(name, shape, *_channel_moments(x))
         return cls(name, shape, *_FIXED.get(name, ()))
@@ -106,7 +107,15 @@ class Preprocess:
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """The preprocessed copy, float32, of raw samples (n, ...) of any real dtype.
 
+        What float32 holds exactly, such as pixels, is computed in float32, all else in float64: 1e9 and 1e9 + 1, one
+        number in float32, differ once their mean is subtracted. A result that float32 cannot hold becomes infinite,
+        which a Dataset refuses by name.
+
         Raises UserError if their shape is not the fitted one.
+
+        >>> x = np.array([[1e9], [1e9 + 2]])
+        >>> Preprocess.fit("standard", x).apply(x).ravel()
+        array([-1.,  1.], dtype=float32)
         """
         if raw.shape[1:] != self.shape:
             raise UserError(
@@ -114,19 +123,20 @@ class Preprocess:
             )
         if self.name == "caffe-bgr":
             raw = raw[:, ::-1]
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which a Dataset refuses by name
-            x = raw.astype(np.float32)
-        # In place from here on: CIFAR-10 in float32 is 614 MB.
-        if self.name in ("unit", "centred", "imagenet"):
-            x /= 255
-        if self.name == "centred":
-            x -= 0.5
-            x /= 0.5
-        if self.mean is not None:
-            x -= self.mean
-        if self.std is not None:
-            x /= self.std
-        return x
+        working = np.result_type(raw.dtype, np.float32)
+        with np.errstate(over="ignore"):
+            x = raw.astype(working)
+            # In place from here on: CIFAR-10 in float32 is 614 MB.
+            if self.name in ("unit", "centred", "imagenet"):
+                x /= 255
+            if self.name == "centred":
+                x -= 0.5
+                x /= 0.5
+            if self.mean is not None:
+                x -= self.mean.astype(working)
+            if self.std is not None:
+                x /= self.std.astype(working)
+            return x.astype(np.float32, copy=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The part of the state that is not arrays, ready for JSON.
@@ -161,13 +171,17 @@ class Preprocess:
 
 
 def _channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all axes but axis 1, in two passes of float64, as float32 (c, 1, ...)."""
+    """Mean and standard deviation over all axes but axis 1, in two passes of float64, (c, 1, ...).
+
+    The standard deviation of a channel that never changes is given as 1. Its sum may be 1e-17: the mean of a thousand
+    times 0.1 is not quite 0.1.
+    """
     axes = (0, *range(2, x.ndim))
     count = x.size // x.shape[1]
     mean = _sum(x, lambda chunk: chunk.sum(axes, keepdims=True)) / count
     std = np.sqrt(_sum(x, lambda chunk: ((chunk - mean) ** 2).sum(axes, keepdims=True)) / count)
-    std[std == 0] = 1
-    return mean[0].astype(np.float32), std[0].astype(np.float32)
+    std[x.max(axes, keepdims=True) == x.min(axes, keepdims=True)] = 1
+    return mean[0], std[0]
 
 
 def _sum(x: np.ndarray, term: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

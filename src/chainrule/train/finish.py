@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Dataset, Samples
+from chainrule.errors import UserError
 from chainrule.files import write_atomically
-from chainrule.nn import Module
+from chainrule.nn import CrossEntropyLoss, Module
 from chainrule.train import checkpoint, folder, pictures, remarks
 from chainrule.train.evaluation import activation_units, confusion, logits_of, measure
 from chainrule.train.events import Remark, Result, Started
@@ -22,11 +23,14 @@ def finish(model: Module, data: Dataset, measured: Samples, started: Started, *,
 
     `measured` are the training samples that the run's evaluations looked at. The weights are the best checkpoint's;
     `model` has them afterwards, and is in eval mode.
+
+    Raises `UserError` if the loss of a test sample is NaN or infinite, or a file cannot be written.
     """
     run_dir, dtype = started.run_dir, started.config.dtype
     best = checkpoint.load(folder.checkpoint_path(run_dir, "best"))
     model.load_state_dict(best.arrays_under("model"))
     logits = logits_of(model.eval(), data.test, dtype=dtype)
+    _require_finite_losses(logits, data.test.y, run_dir)
     test = measure(logits, data.test.y)
     recorded = best.facts["evaluation"]
     validation = recorded["validation"] or {"loss": None, "accuracy": None}
@@ -50,6 +54,16 @@ def finish(model: Module, data: Dataset, measured: Samples, started: Started, *,
     _draw(data, confusion(logits, data.test.y), started, result)
     write_atomically(run_dir / "result.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
     return result
+
+
+def _require_finite_losses(logits: np.ndarray, labels: np.ndarray, run_dir: Path) -> None:
+    bad = np.flatnonzero(~np.isfinite(CrossEntropyLoss(reduction="none")(logits, labels)))
+    if len(bad):
+        raise UserError(
+            f"training is complete and its checkpoints are in {run_dir}, but there is no test result: the loss of test "
+            f"sample {bad[0]} is NaN or infinite. Clean the test part and train again; until then predict and "
+            "evaluate --part train work with these weights"
+        )
 
 
 def _remarks(model: Module, data: Dataset, measured: Samples, run_dir: Path, dtype: str) -> Iterator[Remark]:

@@ -11,15 +11,14 @@ result.json            the figures at the end
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from chainrule.errors import UserError
-from chainrule.files import naming_the_file, write_atomically
+from chainrule.files import locked, naming_the_file, write_atomically
 from chainrule.train.config import TrainConfig, configure
 from chainrule.train.environment import environment
 from chainrule.train.events import Remark
@@ -74,8 +73,8 @@ def _new_under_runs(config: TrainConfig, dataset: str) -> Path:
 def in_use(run_dir: Path) -> Iterator[None]:
     """Holds the folder of a run while it is trained; a lock on the folder itself, which dies with its process.
 
-    Raises `UserError` if another training holds it. Where there are no such locks (Windows, some network disks) it
-    holds nothing.
+    Raises `UserError` if there is no such folder, or another training holds it. Where there are no such locks (Windows,
+    some network disks) it holds nothing.
 
     >>> import tempfile
     >>> run_dir = Path(tempfile.mkdtemp())
@@ -84,24 +83,15 @@ def in_use(run_dir: Path) -> Iterator[None]:
     Traceback (most recent call last):
     chainrule.errors.UserError: ... is in progress in another process: wait until it ends, or stop it first
     """
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(run_dir, os.O_RDONLY)
-    try:
+    _require(run_dir)
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(run_dir, wait=False))
         except BlockingIOError:
             raise UserError(
                 f"{run_dir} is in progress in another process: wait until it ends, or stop it first"
             ) from None
-        except OSError:  # a file system without locks
-            pass
         yield
-    finally:
-        os.close(handle)
 
 
 def read_config(run_dir: Path) -> TrainConfig:
@@ -111,11 +101,15 @@ def read_config(run_dir: Path) -> TrainConfig:
     Traceback (most recent call last):
     chainrule.errors.UserError: no such run folder: /no/such/run
     """
-    if not run_dir.is_dir():
-        raise UserError(f"no such run folder: {run_dir}")
+    _require(run_dir)
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir} is not a run folder: it holds no config.yaml")
     return configure({}, file=run_dir / "config.yaml")
+
+
+def _require(run_dir: Path) -> None:
+    if not run_dir.is_dir():
+        raise UserError(f"no such run folder: {run_dir}")
 
 
 def _environment(processes: int) -> dict[str, Any]:

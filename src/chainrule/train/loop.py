@@ -12,7 +12,6 @@ import dataclasses
 import math
 import signal
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 
 import chainrule
 from chainrule import optim
-from chainrule.data import Augment, Batches, Dataset, ResizedImages, Samples
+from chainrule.data import Augment, Batches, Dataset, Samples
 from chainrule.engine import using
 from chainrule.errors import UsageError, UserError
 from chainrule.nn import CrossEntropyLoss, Module
@@ -91,7 +90,7 @@ class Training:
             self.augment = Augment(config.augment, crop_padding=config.crop_padding, rng=rng)
             self.augment.require_images(data.input_shape)
         self.measured = sampled(data.train, config.eval_train, generator(config.seed, "measured"))
-        self.fingerprint, self.brightness = _fingerprint(data), _brightness(data)
+        self.brightness = _brightness(data)
         self.step = 0
         self.best: dict[str, Any] | None = None  # step and score of the best evaluation; the lowest score is best
         self.evaluations_since_best = 0
@@ -104,12 +103,12 @@ class Training:
     def agree(self) -> None:
         """Sees to it that all processes begin alike. Raises `UsageError` if they were given different things."""
         settings = self.config.model_dump(mode="json", exclude={"data_dir", "pretrained"})
-        self.company.require_same({"version": chainrule.__version__, "data": self.fingerprint} | settings)
+        self.company.require_same({"version": chainrule.__version__, "data": self.data.fingerprint} | settings)
         self.company.broadcast(parallel.arrays(self.model))
         self._draw_from(self.company.from_first(self._draws))
 
     def run(self, run_dir: Path, listeners: Sequence[Listener]) -> Result:
-        """Trains from here to the end, writing to `run_dir`."""
+        """Trains from here to the end, writing to `run_dir`, which the first process holds (`folder.in_use`)."""
         self.run_dir = run_dir
         fresh = self.evaluation is None
         self.listeners: list[Listener] = []
@@ -132,11 +131,12 @@ class Training:
                 raise parallel.lost(self.company, error, kept) from error
 
     def _open(self, opened: ExitStack, listeners: Sequence[Listener], fresh: bool) -> None:
-        opened.enter_context(folder.in_use(self.run_dir))
         self.metrics = opened.enter_context(Metrics(self.run_dir, keep=None if fresh else self.step))
         self.listeners += [self.metrics, *listeners]
         if self.config.tensorboard:
-            self.listeners.append(opened.enter_context(TensorBoard(self.run_dir, step=self.step)))
+            self.listeners.append(
+                opened.enter_context(TensorBoard(self.run_dir, first_step=0 if fresh else self.step + 1))
+            )
 
     def _to_the_end(self, started: Started, fresh: bool) -> Result:
         if fresh:
@@ -361,7 +361,7 @@ class Training:
                 "classes": list(self.data.classes),
                 "input_shape": list(self.data.input_shape),
                 "preprocess": self.data.preprocess.to_dict(),
-                "fingerprint": self.fingerprint,
+                "crc32": self.data.fingerprint,
                 "brightness": self.brightness,
             },
         }
@@ -377,10 +377,10 @@ class Training:
     def restore(self, saved: Checkpoint, path: Path) -> None:
         """Takes back the state of `checkpoint`, read from `path`. Raises `UserError` if it belongs to another run."""
         facts = saved.facts
-        if facts["data"]["fingerprint"] != self.fingerprint:
+        if not are_of(facts, self.data):
             raise UserError(
                 f"the data are not those that {path} was trained on: going on would not be the same run. "
-                "Give the same --data-dir, or begin a new run"
+                "Give those data, or begin a new run"
             )
         if facts["generators"].keys() != self.generators.keys():
             raise UserError(f"{path} belongs to a network with other random layers than this one")
@@ -427,11 +427,9 @@ def _brightness(data: Dataset) -> dict[str, float]:
     return {"mean": float(means.mean()), "std": float(means.std())}
 
 
-def _fingerprint(data: Dataset) -> int:
-    """A checksum of the labels and of samples throughout the training part: other data have another one."""
-    x = data.train.x
-    stored = x.images if isinstance(x, ResizedImages) else x  # resized, the last bits would depend on the BLAS
-    return zlib.crc32(stored[:: max(1, len(x) // 100)].tobytes(), zlib.crc32(data.train.y.tobytes()))
+def are_of(facts: dict[str, Any], data: Dataset) -> bool:
+    """Whether a checkpoint's facts are of these data. A checkpoint without a checksum of its data is taken to be so."""
+    return bool(facts["data"].get("crc32", data.fingerprint) == data.fingerprint)
 
 
 def sampled(samples: Samples, size: int | None, rng: np.random.Generator) -> Samples:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,9 +21,11 @@ class MLflow:
     """A listener that logs settings, every evaluation, the batches' losses and, at the end, figures and pictures.
 
     The experiment is the data set's, the run is named after its folder. Where a run is resumed, so is the one in
-    MLflow, whose id stands in `mlflow.json`. MLFLOW_TRACKING_URI and MLflow's other variables say where all goes.
+    MLflow, whose id stands in `mlflow.json`, and what is there already is not sent again. MLFLOW_TRACKING_URI and
+    MLflow's other variables say where all goes. While the store cannot be reached in the middle of a run, the metrics
+    wait for the next evaluation.
 
-    Raises `UserError` if mlflow is not installed, or does not take what it is given.
+    Raises `UserError` if mlflow is not installed, or does not take what it is given at the beginning or the end.
     """
 
     def __init__(self) -> None:
@@ -35,7 +37,8 @@ class MLflow:
         with self._in_one_line():
             self._client: Any = mlflow.tracking.MlflowClient()
         self._run: str | None = None
-        self._waiting: list[tuple[str, float, int]] = []
+        self._there = {"lr": -1, "train_loss": -1}  # the last step of each that an earlier process sent
+        self._waiting: list[Any] = []
         self._over = False
 
     def __enter__(self) -> "MLflow":
@@ -43,8 +46,8 @@ class MLflow:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._run is not None and not self._over:
-            self._send()
-            self._client.set_terminated(self._run, "FAILED")
+            with suppress(self._mlflow.exceptions.MlflowException):  # it would hide why the run ends
+                self._end("FAILED")
 
     def __call__(self, event: Event) -> None:
         """Logs what an event tells."""
@@ -55,13 +58,14 @@ class MLflow:
         match event:
             case Started():
                 self._begin(event)
-            case StepDone():
+            case StepDone() if event.step > self._there["lr"]:
                 self._add(event.step, batch_loss=event.loss, lr=event.lr)
-            case Evaluated():
-                self._add(event.step, train_loss=event.train.loss, train_accuracy=event.train.accuracy)
+            case Evaluated() if event.step > self._there["train_loss"]:
                 if event.validation is not None:
                     self._add(event.step, val_loss=event.validation.loss, val_accuracy=event.validation.accuracy)
-                self._send()
+                self._add(event.step, train_accuracy=event.train.accuracy, train_loss=event.train.loss)
+                with suppress(self._mlflow.exceptions.MlflowException):  # they wait for the next evaluation
+                    self._send()
             case Interrupted():
                 self._end("KILLED")
             case Finished():
@@ -85,6 +89,9 @@ class MLflow:
         if file.exists():
             self._run = json.loads(file.read_text(encoding="utf-8"))["run_id"]
             self._client.update_run(self._run, "RUNNING")
+            for name in self._there:
+                sent = self._client.get_metric_history(self._run, name)
+                self._there[name] = max((metric.step for metric in sent), default=-1)
             return
         found = self._client.get_experiment_by_name(event.config.dataset)
         experiment = found.experiment_id if found else self._client.create_experiment(event.config.dataset)
@@ -95,16 +102,13 @@ class MLflow:
         self._client.log_batch(self._run, params=params)
 
     def _add(self, step: int, **values: float) -> None:
-        self._waiting += [(name, value, step) for name, value in values.items()]
-        if len(self._waiting) > _AT_ONCE - 4:
-            self._send()
+        now = int(1000 * time.time())
+        self._waiting += [self._mlflow.entities.Metric(name, value, now, step) for name, value in values.items()]
 
     def _send(self) -> None:
-        now = int(1000 * time.time())
-        if self._waiting:
-            metrics = [self._mlflow.entities.Metric(name, value, now, step) for name, value, step in self._waiting]
-            self._client.log_batch(self._run, metrics=metrics)
-        self._waiting.clear()
+        while self._waiting:
+            self._client.log_batch(self._run, metrics=self._waiting[:_AT_ONCE])
+            del self._waiting[:_AT_ONCE]
 
     def _end(self, status: str) -> None:
         self._send()

@@ -1,6 +1,7 @@
 """A run from its config: begun, or gone on with after an interruption."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from chainrule import data as datasets
@@ -12,7 +13,7 @@ from chainrule.models.transfer import freeze
 from chainrule.nn import Module
 from chainrule.train import checkpoint, folder, parallel
 from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.config import TrainConfig
+from chainrule.train.config import TrainConfig, configure
 from chainrule.train.events import Downloading, Listener, Remark, Result
 from chainrule.train.loop import Training, generator
 
@@ -83,9 +84,15 @@ def _fit(
 ) -> Result:
     training = Training(model, data, config, company)
     training.agree()
-    given = None if run_dir is None else Path(run_dir)
-    made = company.from_first(lambda: folder.create(config, given, dataset=data.name, processes=company.size))
-    return training.run(made, listeners)
+    with ExitStack() as held:
+
+        def begin() -> Path:
+            given = None if run_dir is None else Path(run_dir)
+            made = folder.create(config, given, dataset=data.name, processes=company.size)
+            held.enter_context(folder.in_use(made))
+            return made
+
+        return training.run(company.from_first(begin), listeners)
 
 
 def resume(
@@ -101,8 +108,8 @@ def resume(
 
     With other versions, another BLAS or another number of threads the last bits may differ; a `Remark` then says so.
 
-    Raises as `fit`; `UserError` also if `run_dir` is not the folder of a run, its last checkpoint is damaged or
-    belongs to another network, or the config or the data changed. Nothing is changed then.
+    Raises as `fit`; `UserError` also if `run_dir` is not the folder of a run or in use by another process, its last
+    checkpoint is damaged or belongs to another network, or the config or the data changed. Nothing is changed then.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -111,9 +118,14 @@ def resume(
     True
     """
     run_dir = Path(run_dir)
-    with parallel.joined() as company:
+    with parallel.joined() as company, ExitStack() as held:
+
+        def begin() -> tuple[TrainConfig, Checkpoint | None]:
+            held.enter_context(folder.in_use(run_dir))  # before anything is read: another process may still change it
+            return _stored_so_far(run_dir)
+
         heard = listeners if company.first else ()
-        config, saved = company.from_first(lambda: _stored(run_dir))
+        config, saved = company.from_first(begin)
         if data is None:
             data = company.in_turn(lambda: load_data(config, heard))
         if model is None and saved is None:
@@ -131,14 +143,28 @@ def resume(
         return training.run(run_dir, heard)
 
 
-def _stored(run_dir: Path) -> tuple[TrainConfig, Checkpoint | None]:
-    """The config of a run, and its last checkpoint, if it got that far."""
+def stored(run_dir: Path, kind: str) -> tuple[TrainConfig, Checkpoint]:
+    """The config of a run and its checkpoint, best or last.
+
+    Raises `UserError` if one of them is missing or damaged, or the checkpoint was written with another config. The data
+    may have moved since: their folder may be another one.
+
+    >>> stored(Path("/no/such/run"), "best")
+    Traceback (most recent call last):
+    chainrule.errors.UserError: no such run folder: /no/such/run
+    """
     config = folder.read_config(run_dir)
-    last = folder.checkpoint_path(run_dir, "last")
-    saved = checkpoint.load(last) if last.exists() or _got_beyond_the_start(run_dir) else None
-    if saved is not None and saved.facts["config"] != config.model_dump(mode="json"):
+    saved = checkpoint.load(folder.checkpoint_path(run_dir, kind))
+    if configure(saved.facts["config"] | {"data_dir": config.data_dir}) != config:
         raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
     return config, saved
+
+
+def _stored_so_far(run_dir: Path) -> tuple[TrainConfig, Checkpoint | None]:
+    """The config of a run, and its last checkpoint, if it got that far."""
+    if folder.checkpoint_path(run_dir, "last").exists() or _got_beyond_the_start(run_dir):
+        return stored(run_dir, "last")
+    return folder.read_config(run_dir), None
 
 
 def _got_beyond_the_start(run_dir: Path) -> bool:

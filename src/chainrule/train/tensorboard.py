@@ -15,12 +15,12 @@ def require_tensorboardx() -> None:
 
 
 class TensorBoard:
-    """A listener that writes `run_dir/tensorboard`; what an earlier process wrote after `step` is hidden."""
+    """A listener that writes `run_dir/tensorboard`; what is there from `first_step` on is hidden."""
 
-    def __init__(self, run_dir: Path, *, step: int) -> None:
+    def __init__(self, run_dir: Path, *, first_step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
     def __enter__(self) -> "TensorBoard":
         return self

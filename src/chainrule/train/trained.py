@@ -12,12 +12,12 @@ from chainrule.data import Dataset, Preprocess, read_images
 from chainrule.engine import using
 from chainrule.errors import UsageError, UserError
 from chainrule.nn import Module
-from chainrule.train import checkpoint as checkpoints
 from chainrule.train import folder
 from chainrule.train.config import TrainConfig
 from chainrule.train.evaluation import confusion, logits_of, measure, outputs
+from chainrule.train.loop import are_of
 from chainrule.train.metrics import read_csv
-from chainrule.train.runs import load_data, network
+from chainrule.train.runs import load_data, network, stored
 
 PARTS = ("train", "validation", "test")
 
@@ -35,6 +35,30 @@ class TrainedRun:
     checkpoint: str  #: best or last
     step: int  #: the step after which the weights were taken
     facts: dict[str, Any] = dataclasses.field(repr=False)  #: everything else that the checkpoint records
+
+    def require_same_data(self, data: Dataset) -> None:
+        """Raises `UserError` unless `data` are those that the run was trained on: the same samples in the same parts.
+
+        A part that is drawn holds other samples once the data change, samples of the training among them.
+
+        >>> import tempfile
+        >>> from chainrule.data import load
+        >>> from chainrule.train import run
+        >>> result = run(TrainConfig(dataset="moons", hidden=8, max_steps=3), run_dir=tempfile.mkdtemp())
+        >>> load_run(result.run_dir).require_same_data(load("moons", seed=1))
+        Traceback (most recent call last):
+        chainrule.errors.UserError: moons is not as it was when ... was trained: ...
+        """
+        if (data.classes, data.input_shape) != (self.classes, self.input_shape):
+            raise UserError(
+                f"the data have {data.n_classes} classes and inputs of shape {data.input_shape}, "
+                f"the run was trained on {len(self.classes)} and {self.input_shape}"
+            )
+        if not are_of(self.facts, data):
+            raise UserError(
+                f"{data.name} is not as it was when {self.run_dir} was trained: its test part may hold samples of the "
+                "training. Give the data that the run was trained on, or train anew"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +105,7 @@ def load_run(run_dir: str | Path, *, checkpoint: str | None = None, model: Modul
         model: the network given to `fit`, if it was not built from the config; its weights are replaced.
 
     Raises:
-        UserError: no such run or checkpoint; the checkpoint is damaged or belongs to another network.
+        UserError: no such run or checkpoint; the checkpoint is damaged or belongs to another network or config.
 
     >>> import tempfile
     >>> from chainrule.train import run
@@ -90,9 +114,8 @@ def load_run(run_dir: str | Path, *, checkpoint: str | None = None, model: Modul
     (1, 2)
     """
     run_dir = Path(run_dir)
-    config = folder.read_config(run_dir)
     path = folder.checkpoint_path(run_dir, checkpoint or "best")
-    saved = checkpoints.load(path)
+    config, saved = stored(run_dir, path.stem)
     data = saved.facts["data"]
     loaded = network(config, data["input_shape"], len(data["classes"])) if model is None else model
     try:
@@ -127,7 +150,7 @@ def evaluate(
 
     Raises:
         UsageError: no such part.
-        UserError: as `load_run`; or the data are not there, or have other classes or shapes.
+        UserError: as `load_run`; or the data are not there, or not those that the run was trained on.
 
     >>> import tempfile
     >>> from chainrule.train import run
@@ -139,11 +162,7 @@ def evaluate(
         raise UsageError(f"part is {part!r}, expected one of {', '.join(PARTS)}")
     trained = load_run(run_dir, checkpoint=checkpoint, model=model)
     data = load_data(trained.config) if data is None else data
-    if (data.classes, data.input_shape) != (trained.classes, trained.input_shape):
-        raise UserError(
-            f"the data have {data.n_classes} classes and inputs of shape {data.input_shape}, "
-            f"the run was trained on {len(trained.classes)} and {trained.input_shape}"
-        )
+    trained.require_same_data(data)
     samples = getattr(data, part)
     if samples is None:
         raise UsageError(f"{data.name} was trained without a validation part: choose train or test")
@@ -191,7 +210,7 @@ def predict(
 
     Raises:
         UserError: as `load_run`; an image cannot be read, or the network does not read images; an array has another
-            shape, or holds NaN.
+            shape, is not of real numbers, or holds NaN or what float32 cannot hold.
 
     >>> import tempfile
     >>> from chainrule.train import run
@@ -203,14 +222,17 @@ def predict(
     if not len(inputs):
         return []
     if isinstance(inputs, np.ndarray):
+        if inputs.dtype.kind not in "biuf":
+            raise UserError(f"the inputs are {inputs.dtype}, expected real numbers")
         raw = inputs if inputs.shape != trained.input_shape else inputs[None]
         names, notes = [str(i) for i in range(len(raw))], [""] * len(raw)
-        if not np.isfinite(raw).all():
-            raise UserError("the inputs hold NaN or infinity")
     else:
         raw, notes = _images([Path(path) for path in inputs], trained.input_shape)
         names = [str(path) for path in inputs]
     x = trained.preprocess.apply(raw)
+    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
+    if len(bad):
+        raise UserError(f"input {names[bad[0]]} holds NaN, infinity, or a number that float32 cannot hold")
     if not isinstance(inputs, np.ndarray):
         notes = [
             _with_brightness(note, image, trained.facts["data"]["brightness"])
