@@ -10,6 +10,7 @@ from rich.console import Console
 
 from chainrule.cli import main
 from chainrule.cli.sweep import View, ranking
+from chainrule.errors import UserError
 from chainrule.lab.plan import Plan
 from chainrule.lab.sweep import Progress, Running, look
 
@@ -113,6 +114,48 @@ def test_a_sweep_from_end_to_end(call, tmp_path, capsys):
     assert code == 1
     assert err.startswith("moons: 2 settings x 1 seed, 2 runs, 2 of them ended before, in\n")
     assert json.loads(out)["settings"] == found["settings"]
+
+
+def test_a_file_is_not_overwritten_by_the_plan_that_was_read_from_it(call, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    own = "# which learning rate?\ndataset: moons\nmax-steps: 4\ngrid:\n  lr: [0.1]\n"
+    file.write_text(own)
+    code, _, err = call("--file", "sweep.yaml", "--sweep-dir", ".")
+    assert (code, err) == (
+        2,
+        "error: sweep.yaml is where this sweep writes its plan, and would be overwritten: give another --sweep-dir, or "
+        "a copy of it as --file\n",
+    )
+    assert file.read_text() == own
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_file_that_a_sweep_wrote_goes_on_with_it(call, tmp_path):
+    plan = Plan({"dataset": "moons", "max_steps": 4}, {"hidden": ["4,5", (6, 7)], "lr": [1e-3]}, seeds=2)
+    for run in plan.runs():
+        (tmp_path / run.key).mkdir()
+        (tmp_path / run.key / "result.json").write_text('{"val_accuracy": 0.5, "val_loss": 1.0}')
+    (tmp_path / "sweep.yaml").write_text(plan.to_yaml())
+    code, _, err = call("--file", tmp_path / "sweep.yaml", "--sweep-dir", tmp_path)
+    assert code == 0, err
+    assert "2 settings x 2 seeds, 4 runs, 4 of them ended before" in err
+    assert (tmp_path / "sweep.yaml").read_text() == plan.to_yaml()
+
+
+def test_a_study_tries_again_as_a_sweep_does(tmp_path, monkeypatch, capsys):
+    told = {}
+
+    def rerun(wanted, **arguments):
+        told.update(arguments)
+        raise UserError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("chainrule.lab.study.rerun", rerun)
+    for retry, said in [("2", "error: enough"), ("-1", "error: retry is -1, expected at least 0")]:
+        with pytest.raises(SystemExit):
+            main(["study", "nyu-2021", "--retry", retry])
+        assert said in capsys.readouterr().err
+    assert told["retry"] == 2
 
 
 def terminal():

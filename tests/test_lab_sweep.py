@@ -21,6 +21,7 @@ import yaml
 from chainrule.errors import UsageError, UserError
 from chainrule.lab.jobs import progress_of, work
 from chainrule.lab.plan import Plan, Range, family, make_plan, read_range
+from chainrule.lab.remarks import edge
 from chainrule.lab.sweep import look, sweep
 from chainrule.train import configure, evaluate, run
 from chainrule.train.checkpoint import load
@@ -65,6 +66,17 @@ def test_a_key_is_the_hash_of_the_config():
     assert a.key != Plan(TINY | {"lr": 0.1}).runs()[0].key
 
 
+def test_a_key_does_not_know_the_folders_of_files():
+    def key(**settings):
+        return Plan(TINY | settings).runs()[0].key
+
+    here, there = {"pretrained": "/here/weights.pth"}, {"pretrained": "/there/weights.pth", "data_dir": "/there"}
+    assert key(**here) == key(**there) == key(pretrained="weights.pth")
+    assert key(data_dir="/there") == key()
+    assert len({key(), key(**here), key(pretrained="/here/others.pth")}) == 3
+    assert family(Plan(TINY | here).runs()) == family(Plan(TINY | there).runs())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -80,6 +92,9 @@ def test_a_key_is_the_hash_of_the_config():
         ({"ranges": {"lr": Range(0, 1)}}, "say how many settings to draw"),
         ({"random": 3}, "random is 3: expected at least 1 setting, and a --range or a --grid to draw from"),
         ({"grid": {"hidden": [3, 4]}, "random": 3}, "only 2 different settings were found"),
+        ({"grid": {"pretrained": ["a/w.pth", "b/w.pth"]}}, "a/w.pth and pretrained=b/w.pth differ only in a folder"),
+        ({"grid": {"pretrained": ["a/w.pth", "b/w.pth"]}, "random": 2}, "give the files different names"),
+        ({"grid": {"data_dir": ["a", "b"]}}, "data-dir=a and data-dir=b differ only in a folder"),
     ],
 )
 def test_what_makes_no_plan_is_said(arguments, said):
@@ -142,6 +157,19 @@ def test_what_is_given_wins_over_the_file(tmp_path):
     assert (only.config.epochs, only.config.max_steps, only.config.hidden, only.config.lr) == (1, None, (9,), 0.3)
     assert 0.1 <= only.config.dropout <= 0.2
     assert only.config.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("range_", "text"),
+    [
+        (Range(0.00123456789, 10, log=True), "0.00123456789..10:log"),
+        (Range(1e-5, 1234567), "1e-05..1234567"),
+        (Range(0, np.float64(0.5)), "0..0.5"),
+    ],
+)
+def test_a_range_as_text_has_all_its_digits(range_, text):
+    assert str(range_) == text
+    assert read_range("lr", text) == range_
 
 
 @pytest.mark.parametrize("random", [None, 3])
@@ -254,6 +282,7 @@ def test_without_a_validation_part_the_training_loss_ranks_and_that_is_said(tmp_
         ("hidden", [10, 20, "30,30"], 2, None),  # no order between them
         ("batch_size", [8, 16], 0, "The best batch size by validation accuracy, 8, is the smallest of"),
         ("dropout", [0, 0.3], 0, None),  # there is nothing below
+        ("hidden", [1, 8], 0, None),
         ("activation", ["relu", "tanh"], 1, None),
     ],
 )
@@ -264,14 +293,42 @@ def test_a_best_value_at_the_edge_of_its_grid_is_remarked_on(tmp_path, name, val
     assert edges[0].startswith(said) if said else not edges
 
 
-@pytest.mark.parametrize(("wanted", "side"), [(np.argmin, "lower"), (np.argmax, "upper"), (None, None)])
-def test_a_best_value_at_the_end_of_its_range_is_remarked_on(tmp_path, wanted, side):
-    plan = Plan(TINY, ranges={"lr": Range(1e-5, 1e-1, log=True)}, random=20)
-    drawn = np.array([run.values["lr"] for run in plan.runs()])
-    best = wanted(drawn) if wanted else np.argmin(np.abs(np.log(drawn / 1e-3)))
+@pytest.mark.parametrize(
+    ("name", "best", "tried", "proposed"),
+    [
+        ("lr", 1.0, [1.0, 3.0, 10.0], "0.3"),
+        ("hidden", [200], [[100], [200]], "400"),
+        ("momentum", 0.5, [0.3, 0.5], "0.8"),
+        ("momentum", 0.9, [0.5, 0.9], None),  # a config has none above 1
+        ("dropout", 0.8, [0.2, 0.5, 0.8], None),
+        ("val_size", 2000, [500, 2000], "8000"),
+        ("weights", 3000, [1000, 3000], None),  # no setting
+        ("batch_size", 101, [100, 101], None),  # the next one is the same in two digits
+    ],
+)
+def test_beyond_an_edge_only_what_a_config_can_have_is_proposed(name, best, tried, proposed):
+    text = edge(name, best, tried, "validation accuracy").text
+    ending = f"a better one may lie beyond. Try --{name.replace('_', '-')} {proposed}."
+    assert text.endswith(ending if proposed else "a better one may lie beyond.")
+
+
+@pytest.mark.parametrize(
+    ("name", "range_", "wanted", "side"),
+    [
+        ("lr", Range(1e-5, 1e-1, log=True), np.argmin, "lower"),
+        ("lr", Range(1e-5, 1e-1, log=True), np.argmax, "upper"),
+        ("lr", Range(1e-5, 1e-1, log=True), lambda drawn: np.argsort(drawn)[10], None),
+        ("hidden", Range(10, 500), np.argmin, "lower"),
+        ("hidden", Range(10, 500), np.argmax, "upper"),
+        ("dropout", Range(0, 0.5), np.argmin, None),  # there is nothing below
+    ],
+)
+def test_a_best_value_at_the_end_of_its_range_is_remarked_on(tmp_path, name, range_, wanted, side):
+    plan = Plan({key: value for key, value in TINY.items() if key != name}, ranges={name: range_}, random=20)
+    best = wanted([np.ravel(run.values[name])[0] for run in plan.runs()])
     pretend(plan, tmp_path, [(0.5 + 0.1 * (i == best), 0.5, 0.5) for i in range(20)])
     edges = [remark.text for remark in look(plan, tmp_path).remarks if remark.kind == "edge"]
-    assert f"lies at the {side} end of its range, 1e-05..0.1:log" in edges[0] if side else not edges
+    assert f"lies at the {side} end of its range, {range_}:" in edges[0] if side else not edges
 
 
 def test_one_seed_is_remarked_on(tmp_path):
@@ -367,6 +424,53 @@ def test_a_retry_heals_what_passes(tmp_path):
     assert not list(tmp_path.glob("logs/*/error.txt"))
 
 
+def test_a_failed_run_keeps_its_error_until_it_is_begun_again(tmp_path, monkeypatch):
+    pretend(PLAN, tmp_path, ["diverged"] * 4)
+    monkeypatch.setattr("chainrule.lab.sweep.work", lambda job: Path(job.stop_file).touch())
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        sweep(PLAN, sweep_dir=tmp_path, retry=1, progress=told.append)
+    assert told[0].sweep.count("new") == 4
+    assert [run.error for run in look(PLAN, tmp_path).runs] == ["diverged"] * 4
+
+
+def test_the_time_left_is_judged_by_what_was_done_since_the_start(tmp_path, monkeypatch):
+    plan, told = Plan(TINY), []
+    key = plan.runs()[0].key
+    (tmp_path / key).mkdir()
+    (tmp_path / key / "config.yaml").write_text(plan.runs()[0].config.to_yaml())
+    monkeypatch.setattr("chainrule.lab.sweep.INTERVAL", 0.02)
+
+    def go_on(job):
+        Path(job.log_dir).mkdir(parents=True)
+        for step in (70, 71):
+            time.sleep(0.2)
+            facts = json.dumps({"step": step, "total_steps": 100, "val_accuracy": None})
+            (Path(job.log_dir) / "progress.json").write_text(facts)
+        time.sleep(0.2)
+        (Path(job.run_dir) / "result.json").write_text("{}")
+
+    monkeypatch.setattr("chainrule.lab.sweep.work", go_on)
+    sweep(plan, sweep_dir=tmp_path, progress=told.append)
+    [(first, *_), (second, *_)] = [
+        [each.seconds_left for each in told if [run.step for run in each.running] == [step]] for step in (70, 71)
+    ]
+    assert first is None
+    assert second > 0.4 * 29  # one step took at least as long as this, and 29 are left
+
+
+def test_what_those_who_watch_raise_stops_the_sweep_and_is_raised(tmp_path, monkeypatch):
+    stopped = []
+    monkeypatch.setattr("chainrule.lab.sweep.work", lambda job: stopped.append(until(lambda: job.stopped, 5)))
+
+    def progress(_):
+        raise RuntimeError("no room on the screen")
+
+    with pytest.raises(RuntimeError, match="no room on the screen"):
+        sweep(Plan(TINY), sweep_dir=tmp_path, progress=progress)
+    assert all(stopped)
+
+
 @pytest.mark.parametrize("damage", ["no config", "a torn checkpoint"])
 def test_a_damaged_run_is_begun_anew(swept, tmp_path, damage):
     plan = Plan(TINY, grid={"lr": [0.1]})
@@ -392,6 +496,16 @@ def test_threads_are_shared_out(tmp_path, monkeypatch):
         assert {variables[name] for name in ("CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {
             str(max(1, cores // 2))
         }
+
+
+def test_an_inherited_number_of_threads_is_not_that_of_every_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHAINRULE_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "16")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    found = sweep(Plan(TINY), sweep_dir=tmp_path, jobs=1)
+    stored = json.loads((Path(found.runs[0].run_dir) / "environment.json").read_text())["variables"]
+    assert {value for name, value in stored.items() if name.endswith("NUM_THREADS")} == {"1"}
 
 
 def test_a_lost_worker_is_asked_again_and_workers_that_are_always_lost_are_reported(tmp_path, monkeypatch):
@@ -451,7 +565,8 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path):
 def test_a_number_of_threads_that_is_given_holds_for_every_library(tmp_path, monkeypatch):
     """One process of one run has all cores: PyTorch's products would take them all beside one thread of the rest."""
     monkeypatch.setenv("CHAINRULE_NUM_THREADS", "3")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     found = sweep(Plan({**TINY, "backend": "numpy"}), sweep_dir=tmp_path, jobs=1)
     stored = json.loads((Path(found.runs[0].run_dir) / "environment.json").read_text())["variables"]

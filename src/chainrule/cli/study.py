@@ -12,6 +12,7 @@ from rich.text import Text
 from chainrule.cli import show
 from chainrule.cli.options import debug_option, examples, json_option
 from chainrule.cli.sweep import View as SweepView
+from chainrule.cli.sweep import retry_option
 from chainrule.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "-j", "--jobs", type=int, metavar="N", help="Trainings at a time; they share the cores (default: the cores)."
 )
+@retry_option
 @click.option("--output", "-o", metavar="FOLDER", help="Where NAME.html and NAME.md go (default: the study's folder).")
 @click.option("--open", "opening", is_flag=True, help="Open the page in the browser.")
 @json_option("claims, derivations, mistakes, checks and settings")
@@ -47,6 +49,7 @@ def study(
     quick: bool,
     study_dir: str | None,
     jobs: int | None,
+    retry: int,
     output: str | None,
     opening: bool,
     as_json: bool,
@@ -68,6 +71,8 @@ def study(
         raise UsageError("which study? Give its name, as in chainrule study vu-2023; chainrule study --list has all")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs is {jobs}, expected at least 1")
+    if retry < 0:
+        raise UsageError(f"retry is {retry}, expected at least 0")
     wanted = study_of(name)
     folder = folder_of(wanted, quick=quick, study_dir=study_dir)
     errors = show.console(stderr=True)
@@ -75,7 +80,9 @@ def study(
     errors.print(Text(_expected(wanted, folder, quick=quick)), soft_wrap=True)
     with View(errors) as view:
         try:
-            found = rerun(wanted, quick=quick, study_dir=folder, jobs=jobs, listener=view, downloads=[view.downloads])
+            found = rerun(
+                wanted, quick=quick, study_dir=folder, jobs=jobs, retry=retry, listener=view, downloads=[view.downloads]
+            )
         except KeyboardInterrupt:
             errors.print("stopped; everything is saved, and the same command goes on")
             raise

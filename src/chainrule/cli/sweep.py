@@ -16,14 +16,21 @@ from rich.text import Text
 
 from chainrule.cli import show
 from chainrule.cli.options import ConfigCommand, debug_option, examples, given, json_option
+from chainrule.errors import UsageError
 
 if TYPE_CHECKING:
+    from chainrule.lab.plan import Plan
     from chainrule.lab.sweep import Progress, Setting, Sweep, SweepRun
 
 SHOWN = 20  # settings in a table; runs.csv has all of them
 LEADERS = 5  # settings shown while it goes on
 FAILURES = 5  # errors shown
 HEARTBEAT = 60.0  # seconds between two plain lines where nothing ends
+
+
+retry_option = click.option(
+    "--retry", type=int, default=0, metavar="N", help="Try a run that fails N times more (default: 0)."
+)
 
 
 class SweepCommand(ConfigCommand):
@@ -58,7 +65,9 @@ class SweepCommand(ConfigCommand):
     help="Range to draw a setting from: dropout=0..0.5, lr=1e-4..1e-1:log.",
 )
 @click.option(
-    "--seeds", type=int, help="Runs of each setting, with seeds from --seed on, the same for all (default: 1)."
+    "--seeds",
+    type=int,
+    help="Runs of each setting (default: 1), all with the same seeds: from --seed on, or 0, whatever a preset says.",
 )
 @click.option(
     "-f", "--file", metavar="FILE", help="Read settings, grid, range, random, seeds from YAML; those here win."
@@ -73,7 +82,7 @@ class SweepCommand(ConfigCommand):
     help="Where the runs go: processes here, or a cluster (default: local). A run's own backend: --grid backend=numpy.",
 )
 @click.option("--address", help="Address of the Dask scheduler or the Ray cluster.")
-@click.option("--retry", type=int, default=0, metavar="N", help="Try a run that fails N times more (default: 0).")
+@retry_option
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and do nothing.")
 @json_option("settings, their means and runs, and the best")
 @debug_option
@@ -111,6 +120,7 @@ def sweep(
         found = look(plan, sweep_dir)
         out.print(planned(found), crop=False)
     else:
+        _leave_the_file(file, plan, sweep_dir)
         console = show.console(stderr=True)
         with Downloads(console) as downloads:
             view = View(console, before=downloads)
@@ -133,6 +143,20 @@ def sweep(
     if as_json:
         show.json_line(asdict(found))
     context.exit(1 if not dry_run and found.count("failed") else 0)
+
+
+def _leave_the_file(file: str | None, plan: "Plan", sweep_dir: str | None) -> None:
+    """Raises `UsageError` if the sweep would write something else over the file that its plan was read from."""
+    from chainrule.lab.sweep import folder_of
+
+    written = folder_of(plan.runs(), sweep_dir) / "sweep.yaml"
+    if file is None or not written.exists() or not written.samefile(file):
+        return
+    if written.read_text(encoding="utf-8") != plan.to_yaml():
+        raise UsageError(
+            f"{file} is where this sweep writes its plan, and would be overwritten: give another --sweep-dir, "
+            "or a copy of it as --file"
+        )
 
 
 class View:

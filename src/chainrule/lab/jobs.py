@@ -51,6 +51,7 @@ class Job:
     threads: int | None  #: None: as many as the cluster gives its workers, OMP_NUM_THREADS or 1
     cwd: str
     data: str | None  #: CHAINRULE_DATA where a worker has none
+    failed_before: int | None  #: `failed_at` of an earlier sweep's error, which counts no more
 
     @property
     def finished(self) -> bool:
@@ -59,8 +60,13 @@ class Job:
 
     @property
     def error(self) -> str | None:
-        """What its last try failed with, in one line."""
-        return error_of(Path(self.log_dir))
+        """What its last try in this sweep failed with, in one line."""
+        return error_of(Path(self.log_dir), self.failed_before)
+
+    @property
+    def ended(self) -> bool:
+        """Is there nothing left to do?"""
+        return self.finished or self.error is not None
 
     def forget_error(self) -> None:
         """Before it is tried again."""
@@ -95,7 +101,7 @@ def work(job: Job) -> None:
                 continue
             how = signal.Signals(-code).name if code < 0 else signal.SIGINT.name
             _leave_error(job, f"its process was ended by {how} {LOSSES} times: out of memory?")
-        elif not job.error:
+        elif job.error is None:
             _leave_error(job, f"its process left with code {code} and no message but {job.log_dir}/output.txt")
         failures, losses = failures + 1, 0
 
@@ -124,14 +130,14 @@ def _in_a_process_of_its_own(job: Job) -> int:
 
 
 def _variables(job: Job) -> dict[str, str]:
-    """The environment of a run's process. What is set already is not changed.
+    """The environment of a run's process.
 
-    CHAINRULE_NUM_THREADS speaks for all: two libraries with other numbers of threads would wait for each other's.
+    One number of threads holds for all libraries: with several they would wait for each other's. An OMP_NUM_THREADS
+    that is inherited is meant for one process, not for each of many: it counts only where no share is given.
     """
     given = os.environ.get(THREADS[0]) or job.threads or os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]
-    threads = str(given)
     data = {} if job.data is None else {"CHAINRULE_DATA": job.data}
-    return dict.fromkeys(THREADS, threads) | data | os.environ
+    return data | os.environ | dict.fromkeys(THREADS, str(given))
 
 
 # ----------------------------------------------------------------------------------------------- in the run's process
@@ -243,10 +249,20 @@ def result_of(run_dir: Path) -> dict[str, Any] | None:
     return _read_json(run_dir / "result.json")
 
 
-def error_of(log_dir: Path) -> str | None:
-    """What a run failed with, in one line; None if it did not fail."""
+def error_of(log_dir: Path, failed_before: int | None = None) -> str | None:
+    """What a run failed with, in one line; None if it did not fail, or not since that time."""
     try:
+        if failed_at(log_dir) == failed_before:
+            return None
         return (log_dir / "error.txt").read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None
+
+
+def failed_at(log_dir: Path) -> int | None:
+    """When a run failed, as its file system counts time; None if it did not fail."""
+    try:
+        return (log_dir / "error.txt").stat().st_mtime_ns
     except OSError:
         return None
 

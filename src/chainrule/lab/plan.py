@@ -52,7 +52,13 @@ class Range:
         return (value - self.low) / (self.high - self.low)
 
     def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}" + ":log" * self.log
+        """With all digits of both ends: `read_range` gives the same range again.
+
+        >>> str(Range(0.00123456789, 10, log=True))
+        '0.00123456789..10:log'
+        """
+        low, high = (str(float(end)).removesuffix(".0") for end in (self.low, self.high))
+        return f"{low}..{high}" + ":log" * self.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class PlannedRun:
     values: dict[str, Any]
     seed: int
     config: TrainConfig
-    key: str  #: the start of the config's hash: the name of the run's folder
+    key: str  #: the start of the config's hash, `without_folders`: the name of the run's folder
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Plan:
     Without `random` every combination of the grid's values is tried. With it, that many settings are drawn: each value
     out of its range or its list. A larger `random` begins with the settings of a smaller one.
 
-    Every setting is run with the same seeds: `seeds` of them, from the setting `seed` on.
+    Every setting is run with the same seeds: `seeds` of them, from the setting `seed` on, or from 0. A preset's seed
+    has no part in it.
 
     Raises `UsageError` for an unknown name, a name given twice, and what makes no plan.
 
@@ -117,17 +124,21 @@ class Plan:
     def runs(self) -> tuple[PlannedRun, ...]:
         """Every run, the seeds of a setting one after the other.
 
-        Raises `UsageError` for a value that is not one of its setting, two equal settings in the grid, and a space with
-        fewer settings than are to be drawn.
+        Raises `UsageError` for a value that is not one of its setting, two equal settings in the grid, settings that
+        differ only in the folders of files, and a space with fewer settings than are to be drawn.
         """
         first = configure({"seed": self.settings.get("seed", 0)}).seed
         found: dict[str, list[PlannedRun]] = {}
         for values in self._drawn(first) if self.random else self._combinations():
             setting = [self._run(values, seed) for seed in range(first, first + self.seeds)]
-            if setting[0].key not in found:
-                found[setting[0].key] = setting
-            elif not self.random:
-                raise UsageError(f"two settings of the grid are the same: {described(setting[0].values)}")
+            run, like = setting[0], found.setdefault(setting[0].key, setting)[0]
+            if like.config != run.config:
+                raise UsageError(
+                    f"{described(like.values)} and {described(run.values)} differ only in a folder, by which runs are "
+                    "not told apart: give the files different names, or each a sweep with a --sweep-dir of its own"
+                )
+            if like is not run and not self.random:
+                raise UsageError(f"two settings of the grid are the same: {described(run.values)}")
             if len(found) == self.random:
                 break
         if self.random and len(found) < self.random:
@@ -146,7 +157,7 @@ class Plan:
 
     def _at(self, name: str, share: float) -> Any:
         if name in self.ranges:
-            return self.ranges[name].at(share, whole=_counts(name))
+            return self.ranges[name].at(share, whole=counts(name))
         return self.grid[name][int(share * len(self.grid[name]))]
 
     def _run(self, values: Mapping[str, Any], seed: int) -> PlannedRun:
@@ -154,7 +165,7 @@ class Plan:
             config = configure({**self.settings, **values, "seed": seed})
         except UsageError as error:
             raise UsageError(f"{error} (in the setting {described(values)})" if values else str(error)) from None
-        key = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
+        key = hashlib.sha256(without_folders(config).model_dump_json().encode()).hexdigest()[:12]
         return PlannedRun({name: getattr(config, name) for name in values}, seed, config, key)
 
     def to_yaml(self) -> str:
@@ -173,14 +184,15 @@ class Plan:
 def family(runs: Sequence[PlannedRun]) -> str:
     """A name for a sweep: the data set, and a hash of what varies and of all that does not.
 
-    The values that are tried and the number of seeds are no part of it, so that a sweep can be extended.
+    The values that are tried and the number of seeds are no part of it, so that a sweep can be extended. What does not
+    vary includes the defaults that all runs share: the learning rate of adam and rmsprop, which sgd has otherwise.
 
     >>> small = Plan({"dataset": "moons"}, grid={"lr": [0.1]}).runs()
     >>> family(small) == family(Plan({"dataset": "moons"}, grid={"lr": [0.1, 0.2]}, seeds=3).runs())
     True
     """
     varied = sorted(runs[0].values)
-    configs = [run.config.model_dump(mode="json") for run in runs]
+    configs = [without_folders(run.config).model_dump(mode="json") for run in runs]
     shared = {
         name: value
         for name, value in configs[0].items()
@@ -188,6 +200,17 @@ def family(runs: Sequence[PlannedRun]) -> str:
     }
     digest = hashlib.sha256(json.dumps([varied, shared]).encode()).hexdigest()
     return f"sweep-{Path(runs[0].config.dataset).stem}-{digest[:6]}"
+
+
+def without_folders(config: TrainConfig) -> TrainConfig:
+    """The config without the folders that its files are in, which are no part of a setting: other machines have others.
+
+    >>> found = without_folders(configure({"data_dir": "/data", "pretrained": "/data/weights.pth"}))
+    >>> found.data_dir, found.pretrained
+    (None, 'weights.pth')
+    """
+    weights = None if config.pretrained is None else Path(config.pretrained).name
+    return config.model_copy(update={"data_dir": None, "pretrained": weights})
 
 
 def described(values: Mapping[str, Any]) -> str:
@@ -198,6 +221,16 @@ def described(values: Mapping[str, Any]) -> str:
     """
     typed = [f"{name.replace('_', '-')}={in_short(value)}" for name, value in values.items()]
     return " ".join(typed) or "as given"
+
+
+def counts(name: str) -> bool:
+    """Whether the numbers of a setting are whole ones, or a sequence of them.
+
+    >>> counts("hidden"), counts("lr")
+    (True, False)
+    """
+    annotation = TrainConfig.model_fields[name].annotation
+    return float not in (annotation, *typing.get_args(annotation))
 
 
 def in_short(value: Any) -> str:
@@ -339,9 +372,3 @@ def _number(text: str) -> Any:
         except ValueError:
             pass
     return text
-
-
-def _counts(name: str) -> bool:
-    """Whether the values of a setting are whole numbers, or a sequence of them."""
-    annotation = TrainConfig.model_fields[name].annotation
-    return float not in (annotation, *typing.get_args(annotation))

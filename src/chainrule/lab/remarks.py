@@ -6,8 +6,13 @@ Each is a sentence with its evidence and the next step. What one run shows by it
 import math
 from collections.abc import Mapping, Sequence
 
-from chainrule.lab.plan import in_short
+from pydantic import ValidationError
+
+from chainrule.lab.plan import Range, counts, in_short
+from chainrule.train.config import TrainConfig
 from chainrule.train.events import Remark
+
+END = 0.1  # share of a range that counts as its end
 
 # The test parts that everybody measures on; `data.load` describes them.
 TEST_SAMPLES = {
@@ -26,32 +31,58 @@ TEST_SAMPLES = {
 def edge(name: str, best: object, tried: Sequence[object], chosen_by: str) -> Remark | None:
     """Remarks that the best value of a setting is the largest or the smallest of those tried.
 
-    Widths of one layer count as numbers, other lists and names have no order; nothing lies below 0.
+    Widths of one layer count as numbers, other lists and names have no order; nothing lies below 0, nor below 1 of what
+    is counted. A value beyond is proposed where `name` is a setting of a config that can have it.
 
     >>> print(edge("lr", 0.01, [0.001, 0.003, 0.01], "validation accuracy").text[:68])
     The best lr by validation accuracy, 0.01, is the largest of 0.001, 0
     >>> edge("lr", 0.003, [0.001, 0.003, 0.01], "validation accuracy")
     >>> edge("dropout", 0.0, [0.0, 0.2], "validation accuracy")
     """
-    value, numbers = _number(best), sorted({_number(each) for each in tried} - {None}, key=lambda x: x or 0.0)
-    if value is None or len(numbers) < 2 or None in map(_number, tried):
+    value, numbers = _number(best), {_number(each): each for each in tried}
+    ordered = sorted(number for number in numbers if number is not None)
+    if value is None or None in numbers or len(ordered) < 2:
         return None
-    ordered = [number for number in numbers if number is not None]
     if value == ordered[-1]:
         side, beyond = "largest", _beyond(ordered[-2], ordered[-1])
-    elif value == ordered[0] and value > 0:
+    elif value == ordered[0] and value > _lowest(name):
         side, beyond = "smallest", _beyond(ordered[1], ordered[0])
     else:
         return None
-    whole = all(number == int(number) for number in ordered)
-    following = in_short(max(1, round(beyond)) if whole else beyond)
-    if following == in_short(ordered[0]):
+    text = (
+        f"The best {name.replace('_', ' ')} by {chosen_by}, {in_short(best)}, is the {side} of "
+        f"{', '.join(in_short(numbers[number]) for number in ordered)}: a better one may lie beyond."
+    )
+    following = max(1, round(beyond)) if _whole(name) else beyond
+    farther = following > value if side == "largest" else following < value  # two digits may be too few for that
+    if farther and _accepted(name, in_short(following)):
+        text += f" Try --{name.replace('_', '-')} {in_short(following)}."
+    return Remark("edge", text)
+
+
+def end_of_range(name: str, best: object, drawn_from: Range) -> Remark | None:
+    """Remarks that the best value of a setting, which was drawn, lies close to an end of its range.
+
+    The width of one layer counts as a number; below 0, or below 1 of what is counted, there is nothing.
+
+    >>> print(end_of_range("hidden", (123,), Range(100, 500)).text[:71])
+    The chosen hidden, 123, lies at the lower end of its range, 100..500: a
+    >>> end_of_range("dropout", 0.01, Range(0, 0.5))
+    """
+    value = _number(best)
+    if value is None:
+        return None
+    share = drawn_from.share(value)
+    if share > 1 - END:
+        side = "upper"
+    elif share < END and drawn_from.low > _lowest(name):
+        side = "lower"
+    else:
         return None
     return Remark(
         "edge",
-        f"The best {name.replace('_', ' ')} by {chosen_by}, {in_short(best)}, is the {side} of "
-        f"{', '.join(in_short(int(number) if whole else number) for number in ordered)}: a better one may lie beyond. "
-        f"Try --{name.replace('_', '-')} {following}.",
+        f"The chosen {name.replace('_', '-')}, {in_short(best)}, lies at the {side} end of its range, {drawn_from}: "
+        "a better one may lie beyond.",
     )
 
 
@@ -167,6 +198,25 @@ def _number(value: object) -> float | None:
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(name: str) -> bool:
+    """Whether this is a setting whose numbers are whole ones."""
+    return name in TrainConfig.model_fields and counts(name)
+
+
+def _lowest(name: str) -> int:
+    """The number below which there is no value of it."""
+    return 1 if _whole(name) else 0
+
+
+def _accepted(name: str, value: str) -> bool:
+    """Whether a config has this setting and can have this value, as it is typed, whatever the other settings are."""
+    try:
+        TrainConfig.model_validate({name: value})
+    except ValidationError as error:
+        return not any(problem["loc"] for problem in error.errors())  # what concerns several settings has no place
+    return True
 
 
 def _beyond(inner: float, outer: float) -> float:

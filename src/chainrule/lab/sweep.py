@@ -27,18 +27,18 @@ import numpy as np
 
 from chainrule.errors import UsageError, UserError
 from chainrule.files import naming_the_file, write_atomically
-from chainrule.lab.jobs import Job, error_of, progress_of, result_of, work
+from chainrule.lab.jobs import Job, error_of, failed_at, progress_of, result_of, work
 from chainrule.lab.plan import Plan, PlannedRun, family, in_short
-from chainrule.lab.remarks import edge
+from chainrule.lab.remarks import edge, end_of_range
 from chainrule.train import Listener, Remark, TrainConfig
 from chainrule.train.folder import RUNS, checkpoint_path, in_use
 from chainrule.train.runs import load_data
 
 BACKENDS = ("local", "dask", "ray")
+STOP = "stop"  # name of the file at which runs are saved and ended
 INTERVAL = 0.5  # seconds between two looks at the runs
 FRUITLESS = 3  # times that all workers may be lost without any run getting farther
 REACHED_WITHIN = 10  # seconds for a cluster's scheduler to answer
-EDGE = 0.1  # share of a range that counts as its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +143,16 @@ def sweep(
 
     Args:
         plan: what to try.
-        sweep_dir: where everything is written (default: a folder in `runs` named for the data set and the plan, which
-            more values or more seeds do not change).
+        sweep_dir: where everything is written (default: a folder in `runs` named for the data set and the plan, see
+            `plan.family`).
         jobs: runs at a time (default: the cores of this machine, or all that the cluster takes). Here they share the
             cores out; CHAINRULE_NUM_THREADS, where it is set, is each one's number of threads instead.
         backend: "local"; "dask" or "ray" for a cluster whose machines have this version of chainrule and see the same
             folders under the same paths.
         address: the cluster's; without one, Ray is started on this machine.
         retry: how often a run that fails is tried again. Runs that failed in an earlier sweep are left as they are if
-            this is 0.
-        progress: told how far it is, on a thread of its own.
+            this is 0; otherwise each keeps its error until it is begun again.
+        progress: told how far it is, on a thread of its own; what it raises stops the sweep and is raised here.
         listeners: told of the data sets' downloads, before the first run.
 
     Ctrl-C (on the main thread) saves the runs in progress and raises `KeyboardInterrupt`; a second one does not wait.
@@ -180,7 +180,7 @@ def sweep(
         root.mkdir(parents=True, exist_ok=True)
     with in_use(root):
         write_atomically(root / "sweep.yaml", plan.to_yaml().encode())
-        stop_file = root / "stop"
+        stop_file = root / STOP
         for stale in [stop_file, *root.glob("logs/*/progress.json")]:
             stale.unlink(missing_ok=True)
         threads = None
@@ -189,11 +189,9 @@ def sweep(
             jobs = min(jobs or cores, len(planned))
             threads = max(1, cores // jobs)
         made = _jobs(todo, root, threads=threads, retry=retry)
-        for job in made:
-            job.forget_error()
         with (
             _stop_asked_by_ctrl_c(stop_file),
-            _Watch(plan, planned, root, progress),
+            _Watch(plan, planned, made, root, progress),
             _workers(backend, address, jobs) as call,
         ):
             _take_to_the_end(made, stop_file, call)
@@ -201,7 +199,7 @@ def sweep(
         write_atomically(root / "runs.csv", _csv(found).encode())
         stopped = stop_file.exists()
         stop_file.unlink(missing_ok=True)
-        if stopped and found.count("new") + found.count("begun"):
+        if stopped and not all(job.ended for job in made):
             raise KeyboardInterrupt
         return found
 
@@ -225,12 +223,13 @@ def look(plan: Plan, sweep_dir: str | Path | None = None) -> Sweep:
 # ----------------------------------------------------------------------------------------------- what the folder shows
 
 
-def _seen(planned: PlannedRun, root: Path) -> SweepRun:
+def _seen(planned: PlannedRun, root: Path, failed_before: int | None = None) -> SweepRun:
+    """A run as its folder shows it; an error of that time is none."""
     run_dir, log_dir = root / planned.key, root / "logs" / planned.key
     result, error = result_of(run_dir), None
     state: Literal["finished", "failed", "begun", "new"] = "finished"
     if result is None:
-        error = error_of(log_dir)
+        error = error_of(log_dir, failed_before)
         state = "failed" if error is not None else "begun" if (run_dir / "config.yaml").exists() else "new"
     figures = {name: (result or {}).get(name) for name in ("val_accuracy", "val_loss", "train_loss", "seconds")}
     return SweepRun(planned.key, str(run_dir), planned.seed, state, error, str(log_dir), **figures)
@@ -285,10 +284,10 @@ def _rank(setting: Setting, validated: bool) -> tuple[bool, float, float]:
 def _remarks(plan: Plan, settings: Sequence[Setting], best: Setting | None, validated: bool) -> Iterator[Remark]:
     if best is not None:
         for name in plan.varied:
-            tried = [setting.values[name] for setting in settings]
+            value, tried = best.values[name], [setting.values[name] for setting in settings]
             chosen_by = "validation accuracy" if validated else "training loss"
-            drawn = name in plan.ranges
-            at_end = _end_of_range(plan, best, name) if drawn else edge(name, best.values[name], tried, chosen_by)
+            drawn_from = plan.ranges.get(name)
+            at_end = end_of_range(name, value, drawn_from) if drawn_from else edge(name, value, tried, chosen_by)
             if at_end:
                 yield at_end
     if not validated:
@@ -309,20 +308,6 @@ def _remarks(plan: Plan, settings: Sequence[Setting], best: Setting | None, vali
         )
 
 
-def _end_of_range(plan: Plan, best: Setting, name: str) -> Remark | None:
-    """Remarks that the best value, which was drawn, lies close to an end of its range."""
-    value, range_ = best.values[name], plan.ranges[name]
-    share = range_.share(value)
-    if EDGE <= share <= 1 - EDGE:
-        return None
-    side = "lower" if share < EDGE else "upper"
-    return Remark(
-        "edge",
-        f"The chosen {name.replace('_', '-')}, {in_short(value)}, lies at the {side} end of its range, {range_}: "
-        "a better one may lie beyond.",
-    )
-
-
 def _csv(found: Sweep) -> str:
     written = io.StringIO()
     columns = ("key", "seed", "state", "val_accuracy", "val_loss", "train_loss", "seconds", "error")
@@ -335,12 +320,24 @@ def _csv(found: Sweep) -> str:
 
 
 class _Watch:
-    """A thread that looks at the folder twice a second and tells how far the sweep is."""
+    """A thread that looks at the folder twice a second and tells how far the sweep is.
 
-    def __init__(self, plan: Plan, planned: Sequence[PlannedRun], root: Path, tell: Callable[[Progress], None]) -> None:
+    If it fails, or those who are told do, the sweep is stopped, and the failure raised once the runs are saved.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        planned: Sequence[PlannedRun],
+        jobs: Sequence[Job],
+        root: Path,
+        tell: Callable[[Progress], None],
+    ) -> None:
         self.plan, self.planned, self.root, self.tell = plan, planned, root, tell
+        self.failed_before = {Path(job.run_dir).name: job.failed_before for job in jobs}
         self.finished: dict[str, SweepRun] = {}
-        self.share_at_first: dict[str, float] = {}  # of each run's steps, when it was first seen
+        self.share_at_first: dict[str, float] = {}  # of each run's steps, when this sweep began or went on with it
+        self.failure: Exception | None = None
         self.began = time.monotonic()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -348,21 +345,29 @@ class _Watch:
     def __enter__(self) -> None:
         self.thread.start()
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self.over.set()
         self.thread.join()
+        if self.failure is not None and kind is None:
+            raise self.failure
 
     def seen(self) -> list[SweepRun]:
-        """Every run as its folder shows it; a finished one is read once."""
-        found = [self.finished.get(run.key) or _seen(run, self.root) for run in self.planned]
+        """Every run as its folder shows it, without errors that are to be tried again; a finished one is read once."""
+        found = [
+            self.finished.get(run.key) or _seen(run, self.root, self.failed_before.get(run.key)) for run in self.planned
+        ]
         self.finished.update((run.key, run) for run in found if run.state == "finished")
         return found
 
     def _watch(self) -> None:
-        while not self.over.is_set():
+        try:
+            while not self.over.is_set():
+                self.tell(self._progress())
+                self.over.wait(INTERVAL)
             self.tell(self._progress())
-            self.over.wait(INTERVAL)
-        self.tell(self._progress())
+        except Exception as failure:
+            self.failure = failure
+            (self.root / STOP).touch()
 
     def _progress(self) -> Progress:
         seen, running, done, left = self.seen(), [], 0.0, 0.0
@@ -372,7 +377,9 @@ class _Watch:
             if facts is not None:
                 share = facts["step"] / max(1, facts["total_steps"])
                 running.append(Running(planned.values, planned.seed, **facts))
-            done += share - self.share_at_first.setdefault(run.key, share)
+            if facts is not None or run.state != "begun":  # one that goes on says from where once it has started
+                self.share_at_first.setdefault(run.key, share)
+            done += share - self.share_at_first.get(run.key, share)
             left += 1 - share
         seconds = (time.monotonic() - self.began) * left / done if done else None
         return Progress(_summary(self.plan, self.planned, seen, self.root), tuple(running), seconds)
@@ -408,12 +415,13 @@ def _jobs(todo: Sequence[tuple[PlannedRun, SweepRun]], root: Path, *, threads: i
         Job(
             run_dir=run.run_dir,
             log_dir=run.log_dir,
-            stop_file=str(root / "stop"),
+            stop_file=str(root / STOP),
             config=planned.config.model_dump(mode="json"),
             tries=retry + (run.state != "failed"),
             threads=threads,
             cwd=os.getcwd(),
             data=os.environ.get("CHAINRULE_DATA"),
+            failed_before=failed_at(Path(run.log_dir)),
         )
         for planned, run in todo
     ]
@@ -422,7 +430,7 @@ def _jobs(todo: Sequence[tuple[PlannedRun, SweepRun]], root: Path, *, threads: i
 def _take_to_the_end(jobs: Sequence[Job], stop_file: Path, call: Callable[[Sequence[Job]], None]) -> None:
     """Has the jobs done, again and again where workers are lost, until every one is finished or has failed."""
     fruitless, before, lost = 0, None, ""
-    while not stop_file.exists() and (left := [job for job in jobs if not (job.finished or job.error)]):
+    while not stop_file.exists() and (left := [job for job in jobs if not job.ended]):
         now = {job.run_dir: _saved_at(job) for job in left}
         fruitless, before = fruitless + 1 if now == before else 0, now
         if fruitless == FRUITLESS:
