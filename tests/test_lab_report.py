@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import re
 import shutil
 import statistics
@@ -9,6 +10,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from scipy import stats
 
 from chainrule import data
@@ -252,6 +254,74 @@ def test_of_many_settings_the_chosen_one_is_compared_with_each(made):
     assert [(each.first, each.second) for each in comparisons] == [("A", letter) for letter in "BCDEFGH"]
 
 
+def test_the_chosen_one_of_many_was_picked_from_all_their_pairs(made):
+    """It may lead by luck: seven tests of it are seven of the 28 pairs."""
+    drawn = random.Random(1)
+    for i in range(8):
+        for seed in range(5):
+            accuracy = 0.5 - 0.02 * (i == 7) + drawn.gauss(0, 0.005)
+            root = made(lr=0.1 * (i + 1), seed=seed, test_accuracy=accuracy, val_accuracy=0.9 - 0.01 * i)
+    comparisons = report([root]).sections[0].comparisons
+    clearest = min(comparisons, key=lambda each: each.difference.p)
+    assert clearest.p_corrected == pytest.approx(28 * clearest.difference.p)
+    assert "Holm's correction for 28 comparisons" in clearest.text
+
+
+def test_pairs_are_compared_and_no_others(made):
+    for lr in (0.1, 0.2, 0.3, 0.4):
+        for seed in range(3):
+            accuracy = 0.5 + lr + 0.01 * seed**2 * lr
+            root = made(lr=lr, seed=seed, test_accuracy=accuracy, val_accuracy=0.9 - lr)
+    comparisons = report([root], compare=[("a", "C"), ("D", "B")]).sections[0].comparisons
+    assert [(each.first, each.second) for each in comparisons] == [("A", "C"), ("B", "D")]
+    assert max(each.p_corrected / each.difference.p for each in comparisons) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("names", [["A"], [], ["A", "C"]])
+def test_what_leaves_nothing_to_compare_is_refused(made, names):
+    for lr in (0.1, 0.2):
+        root = made(lr=lr, val_accuracy=1 - lr)
+    made(dataset="moons")
+    with pytest.raises(UsageError, match=r"nothing to compare in .*: expected two settings or more on the same data"):
+        report([root], compare=names)
+
+
+def test_few_common_seeds_do_not_throw_the_others_away(made):
+    first, second = ([0.5 + lr + 0.01 * (seed % 4) for seed in range(10)] for lr in (0.1, 0.2))
+    for seed in range(10):
+        root = made(lr=0.1, seed=seed, test_accuracy=first[seed], val_accuracy=0.9)
+        made(lr=0.2, seed=8 + seed, test_accuracy=second[seed], val_accuracy=0.8)
+    (comparison,) = report([root]).sections[0].comparisons
+    assert (comparison.difference.test, comparison.difference.n) == ("Welch's t", (10, 10))
+    assert comparison.difference.p == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def test_survivors_come_last(made):
+    """One run of three that reached 95 % says less than three that reached 90 %."""
+    for seed in range(3):
+        root = made(lr=0.1, seed=seed, val_accuracy=0.90, test_accuracy=0.89 + 0.001 * seed)
+        made(lr=1.0, seed=seed, val_accuracy=0.95, test_accuracy=0.95)
+    for seed in (0, 2):
+        next(f for f in root.glob("*/config.yaml") if is_run(f, lr=1.0, seed=seed)).with_name("result.json").unlink()
+    failed = next(f.parent for f in root.glob("*/config.yaml") if is_run(f, lr=1.0, seed=2))
+    (root / "logs" / failed.name).mkdir(parents=True)
+    (root / "logs" / failed.name / "error.txt").write_text("training stopped: the loss is NaN\n\ntrace")
+    found = report([root])
+    (section,) = found.sections
+    assert [row.values["lr"] for row in section.settings] == [0.1, 1.0]
+    assert section.settings[1].unfinished == (0, 2)
+    (text,) = [remark.text for remark in section.remarks if remark.kind == "unfinished"]
+    assert text.startswith("B: 2 of its 3 runs have no result.")
+    reasons = {each.path: each.reason for each in found.left_out}
+    assert reasons.pop(str(failed)) == "it failed: training stopped: the loss is NaN"
+    assert all("chainrule train --resume" in reason for reason in reasons.values())
+
+
+def is_run(config, **values):
+    stored = yaml.safe_load(config.read_text())
+    return all(stored[name] == value for name, value in values.items())
+
+
 def test_a_loss_is_the_better_the_lower(made):
     for seed in range(4):
         root = made(lr=0.1, seed=seed, test_loss=0.3 + 0.01 * seed, val_accuracy=0.9)
@@ -273,6 +343,29 @@ def test_wilcoxon_is_heard_where_it_disagrees(made):
     assert "Wilcoxon's signed ranks say otherwise (p = 0.008)" in comparison.text
 
 
+def test_wilcoxon_is_held_against_the_same_correction(made):
+    """Uncorrected p-values on either side of 0.05 are no disagreement where both are above it after the correction."""
+    apart = [0.01, 0.011, 0.012, 0.013, 0.014, 0.015, 0.016, 0.3]
+    for seed in range(8):
+        root = made(lr=0.1, seed=seed, test_accuracy=0.5 + apart[seed], val_accuracy=0.9)
+        made(lr=0.2, seed=seed, test_accuracy=0.5, val_accuracy=0.8)
+        for i in range(4):
+            made(lr=0.3 + i / 10, seed=seed, test_accuracy=0.5 + 0.001 * (-1) ** seed * (i + 2), val_accuracy=0.1)
+    comparison = compared(report([root]).sections[0], "A", "B")
+    assert comparison.difference.wilcoxon_p < 0.05 < 15 * comparison.difference.wilcoxon_p
+    assert "Wilcoxon" not in comparison.text
+
+
+def test_ties_are_no_voices_of_wilcoxons(made):
+    """Five pairs that differ cannot bring its p-value below 0.05, however many others are equal."""
+    for seed, apart in enumerate([0.0, 0.0, 0.0, 0.020, 0.021, 0.022, 0.023, 0.024]):
+        root = made(lr=0.1, seed=seed, test_accuracy=0.5 + apart, val_accuracy=0.9)
+        made(lr=0.2, seed=seed, test_accuracy=0.5, val_accuracy=0.8)
+    (comparison,) = report([root]).sections[0].comparisons
+    assert comparison.difference.p < 0.05 < comparison.difference.wilcoxon_p == 2 / 2**5
+    assert "Wilcoxon" not in comparison.text
+
+
 def test_equal_differences_and_equal_figures(made):
     for seed in range(3):
         root = made(lr=0.1, seed=seed, test_accuracy=(250 + seed) / 300, val_accuracy=0.9)
@@ -292,6 +385,16 @@ def test_without_any_spread_the_estimate_says_what_it_guesses(made):
     spread = ((0.9 * 0.1 + 0.88 * 0.12) / 2 / 300) ** 0.5
     assert comparison.needed == seeds_needed(0.02 / spread, paired=False)
     assert "on the guess that seeds spread accuracies as draws of 300 test samples do" in comparison.text
+    (comparison,) = report([root], metric="val-accuracy").sections[0].comparisons
+    assert comparison.needed is None  # of how many validation samples is not known
+    assert comparison.text.endswith("Run 5 seeds of each.")
+
+
+def test_equal_single_runs_need_seeds_too(made):
+    for lr in (0.1, 0.2):
+        root = made(lr=lr, test_accuracy=0.9, val_accuracy=1 - lr)
+    (comparison,) = report([root]).sections[0].comparisons
+    assert comparison.text.endswith("Run 5 seeds of each.")
 
 
 def test_a_repeated_run_is_no_evidence(made):

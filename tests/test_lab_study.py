@@ -54,7 +54,8 @@ def test_every_claim_is_about_a_setting_that_is_run(name):
     assert len(experiments) == len(STUDIES[name].experiments)
     for claim in STUDIES[name].claims:
         runs = [run for plan in planned(experiments[claim.experiment], quick=False) for run in plan.runs()]
-        for setting in [claim.first, claim.second] if isinstance(claim, Contrast) else [claim.setting]:
+        about = [claim.first, claim.second] if isinstance(claim, Contrast) else [claim.setting, claim.among]
+        for setting in (each for each in about if each is not None):
             assert any(all(value_of(run.config, key) == setting[key] for key in setting) for run in runs), claim.text
 
 
@@ -147,6 +148,55 @@ def test_from_one_seed_nothing_is_called_better(tmp_path):
     assert judged(contrast, found.experiments[0], quick=False).verdict == "cannot be told"
     claim = Claim("one unit", 0.0, "moons", {"hidden": (1,)})
     assert judged(claim, found.experiments[0], quick=False).verdict == "reached, by one run"
+
+
+def test_a_setting_without_a_finished_run_is_not_judged_by_another(tmp_path):
+    plans = (Plan({"dataset": "moons", "max_steps": 3, "optimizer": "sgd"}, grid={"lr": [0.1, 1e30]}, seeds=2),)
+    experiment = dataclasses.replace(MOONS, plans=plans)
+    claim = Claim("diverges", 0.0, "moons", {"lr": 1e30}, {"lr": 1e30})
+    contrast = Contrast("a rate", "moons", {"lr": 0.1}, {"lr": 1e30}, better=True)
+    lacking = dataclasses.replace(SMALL, experiments=(experiment,), claims=(claim, contrast))
+    found = rerun(lacking, study_dir=tmp_path)
+    assert [(each.verdict, each.first and each.first.n) for each in found.claims] == [("not run", None), ("not run", 2)]
+    assert len(found.failures) == 2
+    assert found.experiments[0].rows[0].values == {}  # what is left does not vary
+
+
+def test_without_a_spread_there_is_no_interval_but_a_verdict(small):
+    """Networks that learn nothing all have the same accuracy."""
+    found, _ = small
+    [done] = found.experiments
+    [section] = done.report.sections
+    dead = [replaced(row, test_accuracy=0.1) for row in section.settings]
+    report = dataclasses.replace(done.report, sections=(dataclasses.replace(section, settings=tuple(dead)),))
+    done = dataclasses.replace(done, report=report)
+    judgement = judged(Claim("dead", 0.2, "moons", {"hidden": (1,)}), done, quick=False)
+    assert (judgement.verdict, judgement.evidence) == (
+        "not reached",
+        "All 3 seeds gave the same figure, and there is no interval.",
+    )
+    doubted = Claim("dead", 0.05, "moons", {"hidden": (1,)}, doubtful=True)
+    assert judged(doubted, done, quick=False).verdict == "does not hold"
+
+
+def replaced(row, **figures):
+    """The row with the same figure for all of its seeds."""
+    made = {name: estimate([value] * row.n) for name, value in figures.items()}
+    return dataclasses.replace(row, estimates=row.estimates | made)
+
+
+def test_only_the_differences_that_are_claimed_are_tested(tmp_path):
+    plans = (Plan({"dataset": "moons", "max_steps": 3}, grid={"hidden": [1, 4, 8, 16]}, seeds=2),)
+    claims = tuple(
+        Contrast(f"{first} units are better", "moons", {"hidden": (first,)}, {"hidden": (second,)}, better=True)
+        for first, second in ((16, 1), (8, 4))
+    )
+    found = rerun(
+        dataclasses.replace(SMALL, experiments=(dataclasses.replace(MOONS, plans=plans),), claims=claims),
+        study_dir=tmp_path,
+    )
+    assert len(found.experiments[0].section.comparisons) == 2
+    assert all(each.verdict != "not run" for each in found.claims)
 
 
 def test_what_is_finished_is_not_run_again(small):

@@ -16,6 +16,7 @@ import numpy as np
 
 from chainrule.lab.metric import Metric
 from chainrule.lab.report import Comparison, Curve, Row
+from chainrule.lab.statistics import Estimate
 from chainrule.train.pictures import INK, STYLE, TRAINING, VALIDATION
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ class End:
 
 
 def settings_chart(rows: Sequence[Row], metric: Metric) -> "Figure":
-    """Every setting on a line: its seeds as dots, the mean as a diamond, the 95 % interval as a bar."""
+    """Every setting on a line: its seeds as dots, the mean as a diamond, the 95 % interval as a bar.
+
+    An arrowhead at the edge says that an interval goes on outside.
+    """
     shown = [row for row in rows if metric.field in row.estimates]
     with _figure(0.34 * len(shown) + 0.75) as (figure, axes):
         for place, row in enumerate(shown):
@@ -91,6 +95,8 @@ def settings_chart(rows: Sequence[Row], metric: Metric) -> "Figure":
         axes.set_ylim(len(shown) - 0.35, -0.5)
         _across(axes, metric, f"{metric.name}, {'%' if metric.is_share else 'nats'}")
         _inside(axes, [value for row in shown for value in _drawn(row, metric)])
+        for place, row in enumerate(shown):
+            _point_at_what_is_outside(axes, row.estimates[metric.field], place, metric)
     return figure
 
 
@@ -274,6 +280,16 @@ def _drawn(row: Row, metric: Metric) -> list[float]:
     low, high = _scaled([found.low, found.high], metric)
     most = 100.0 if metric.is_share else np.inf
     return [*values, max(low, values.min() - reach, 0.0), min(high, values.max() + reach, most)]
+
+
+def _point_at_what_is_outside(axes: "Axes", found: Estimate, place: int, metric: Metric) -> None:
+    """An arrowhead where an interval goes on beyond the axis."""
+    if found.low is None or found.high is None:
+        return
+    (low, high), (left, right) = _scaled([found.low, found.high], metric), axes.get_xlim()
+    for beyond, at, marker in ((low < left, left, "<"), (high > right, right, ">")):
+        if beyond:
+            axes.plot(at, place, marker, ms=6, color=CYCLE[0][0], mec="none", clip_on=False, zorder=5)
 
 
 def _inside(axes: "Axes", values: Sequence[float]) -> None:

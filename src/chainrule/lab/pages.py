@@ -20,8 +20,8 @@ from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.lab import charts
 from chainrule.lab.metric import METRICS, Metric, p_value, signed
-from chainrule.lab.plan import in_short
 from chainrule.lab.report import Comparison, Report, Row, Section
+from chainrule.lab.settings import written
 from chainrule.lab.statistics import CONFIDENCE, Estimate
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _page(metric: Metric, section: Section) -> Page:
     return Page(
         section=section,
         remarks=_remarks(section),
-        common=", ".join(f"{name.replace('_', ' ')} {in_short(value)}" for name, value in section.common.items()),
+        common=", ".join(f"{name.replace('_', ' ')} {written(value)}" for name, value in section.common.items()),
         settings=settings_table(metric, section),
         comparisons=comparisons_table(metric, section),
         runs=runs_table(section),
@@ -217,7 +217,7 @@ def settings_table(metric: Metric, section: Section) -> Table:
         ),
         tuple(
             (
-                *(row.name, *map(in_short, row.values.values()), str(row.n)),
+                *(row.name, *map(written, row.values.values()), str(row.n)),
                 *(_estimated(each, row.estimates.get(each.field)) for each in shown),
                 duration(row.estimates["seconds"].mean) if "seconds" in row.estimates else "",
             )
@@ -314,8 +314,9 @@ def _notes(report: Report) -> Iterator[str]:
     """How the figures came about: what a reader must know to trust or to doubt them."""
     percent = f"{100 * CONFIDENCE:.0f} %"
     yield (
-        f"Brackets are {percent} t intervals over seeds: what other seeds would give, with the same samples. "
-        "Where there is no bracket there is one run, or no spread."
+        f"Brackets are {percent} t intervals of the mean over seeds, on this test part: where the mean of many more "
+        "seeds is expected. A single seed spreads wider. The validation part is drawn anew with every seed. Where "
+        "there is no bracket there is one run, or no spread."
     )
     accuracies = [
         row.estimates[name]
@@ -341,8 +342,8 @@ def _notes(report: Report) -> Iterator[str]:
             margin = 196 * math.sqrt(accuracy * (1 - accuracy) / min(sizes))
             yield (
                 f"{section.data} has {min(sizes):,} test samples: another draw of them would move an accuracy of "
-                f"{100 * accuracy:.1f} % by up to {margin:.1f} points, that of all settings together. "
-                "No number of seeds makes this smaller."
+                f"{100 * accuracy:.1f} % by {margin:.1f} points or less, 19 times of 20. Differences between settings "
+                "move with it, by less: verdicts are about these test samples. No number of seeds makes this smaller."
             )
     found = [each for section in report.sections for each in section.comparisons]
     if any(each.difference.paired for each in found):
@@ -353,18 +354,20 @@ def _notes(report: Report) -> Iterator[str]:
         )
     if any(each.difference.test == "Welch's t" for each in found):
         yield (
-            "Settings without two common seeds are compared by Welch's t test; "
+            "Settings of which fewer than half of the seeds are common are compared by Welch's t test; "
             "d is the difference over the root of the mean variance."
         )
     if any(each.p_corrected is not None for each in found):
         yield (
-            "p-values are two-sided. The verdict is by Holm's correction, over all comparisons on the same data; "
-            "the brackets of differences are not corrected."
+            "p-values are two-sided. The verdict is by Holm's correction, over all comparisons on the same data (where "
+            "only the chosen setting is compared, over all pairs: it was picked from them); the brackets of "
+            "differences are not corrected."
         )
     if any(each.difference.paired and 2 / 2 ** each.difference.n[0] >= 0.05 for each in found):
         yield (
-            "Wilcoxon's signed-rank test can be heard from 6 pairs on: with fewer its p-value is never below 0.05, "
-            "whatever the data. Above that it is mentioned where it disagrees with the t test."
+            "Wilcoxon's signed-rank test can be heard from 6 pairs on, among several comparisons from some more on: "
+            "with fewer its p-value is never below 0.05, whatever the data. Above that it is mentioned where it "
+            "disagrees with the t test."
         )
     if any(each.needed is not None for each in found):
         yield (
@@ -386,7 +389,7 @@ def _overview(metric: Metric, section: Section) -> Iterator[Chart]:
     if any(metric.field in row.estimates for row in rows):
         several = any(row.n > 1 for row in rows)
         caption = f"{metric.name.capitalize()} of every setting: each seed a ring"
-        caption += ", the mean a diamond, its 95 % interval a bar." if several else "."
+        caption += ", the mean a diamond, its 95 % interval a bar (beyond an arrowhead it goes on)" * several + "."
         yield Chart(f"{stem}-settings", charts.settings_chart(rows, metric), caption)
     parts = {curve.part for row in rows for curve in row.curves}
     if len(rows) > 1 and parts:

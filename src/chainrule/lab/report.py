@@ -57,6 +57,7 @@ class Row:
     figures: dict[str, dict[int, float]]  #: the same, of each seed
     curves: tuple[Curve, ...]
     runs: tuple[str, ...]  #: their folders
+    unfinished: tuple[int, ...]  #: seeds of its runs without a result
     remarks: tuple[Remark, ...]  #: what its runs showed by themselves, and how many of them
 
     @property
@@ -124,7 +125,7 @@ def report(
     runs: Sequence[str | Path],
     *,
     metric: str = "test-accuracy",
-    compare: Sequence[str] | None = None,
+    compare: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     samples: bool = False,
 ) -> Report:
     """Groups finished runs by setting and compares the settings.
@@ -132,12 +133,12 @@ def report(
     Args:
         runs: run folders, or folders that hold some, such as a sweep's.
         metric: one of `METRICS`, which settings are compared by; all of them are reported.
-        compare: names of the settings to compare with each other, as an earlier report gave them. Left out: up to six
-            settings each with each, of more the chosen one with each.
+        compare: names of the settings to compare with each other, as an earlier report gave them, or pairs of names.
+            Left out: up to six settings each with each, of more the chosen one with each.
         samples: compare networks on the test samples where both settings have one run; loads the data.
 
     Raises:
-        UsageError: no such metric or setting.
+        UsageError: no such metric or setting, or nothing to compare in `compare`.
         UserError: no finished run.
 
     >>> import tempfile
@@ -151,29 +152,36 @@ def report(
     """
     if metric not in METRICS:
         raise UsageError(f"metric is {metric!r}, expected one of {', '.join(METRICS)}")
-    found, left_out = settings.read(settings.find(runs))
+    found, left_out, unfinished = settings.read(settings.find(runs))
     if not found:
         first = left_out[0]
         raise UsageError(f"none of {len(left_out)} runs can be used; {first.path}: {first.reason}")
     made = _Sections(METRICS[metric], compare, samples)
-    sections = tuple(made.section(data, groups) for data, groups in settings.group(found).items())
+    sections = tuple(made.section(data, groups) for data, groups in settings.group(found, unfinished).items())
     made.require_known()
-    environments = {str(run.environment): run.environment for run in found}
+    environments = {str(run.environment): run.environment for run in found if run.environment}
     return Report(METRICS[metric], sections, tuple(left_out), tuple(environments.values()))
 
 
 class _Sections:
     """How the sections of one report are made. Names go on from one section to the next."""
 
-    def __init__(self, metric: Metric, compare: Sequence[str] | None, samples: bool) -> None:
+    def __init__(
+        self, metric: Metric, compare: Sequence[str] | Sequence[tuple[str, str]] | None, samples: bool
+    ) -> None:
         self.metric, self.samples = metric, samples
-        self.compare = None if compare is None else [name.upper() for name in compare]
+        self.wanted = None if compare is None else _pairs(compare)
+        self.given = [name.upper() for each in compare or [] for name in ([each] if isinstance(each, str) else each)]
         self.names: list[str] = []
+        self.compared = 0
 
     def require_known(self) -> None:
-        unknown = [name for name in self.compare or [] if name not in self.names]
+        unknown = [name for name in self.given if name not in self.names]
         if unknown:
             raise UsageError(f"there is no setting {unknown[0]}, expected some of {', '.join(self.names)}")
+        if self.wanted is not None and not self.compared:
+            named = ", ".join(self.given) or "none"
+            raise UsageError(f"nothing to compare in {named}: expected two settings or more on the same data")
 
     def section(self, data: str, found: Sequence[Setting]) -> Section:
         validated = any(run.result.get("val_accuracy") is not None for setting in found for run in setting.runs)
@@ -184,6 +192,7 @@ class _Sections:
         rows = [_row(name, setting) for name, setting in zip(names, ordered, strict=True)]
         chosen = rows[0].name
         comparisons = self._comparisons(rows, ordered)
+        self.compared += len(comparisons)
         return Section(
             data=data,
             common=settings.common(ordered),
@@ -202,21 +211,27 @@ class _Sections:
         usable = [row for row in rows if self.metric.field in row.estimates]
         pairs = [(a, b) for a, b in itertools.combinations(usable, 2) if self._wanted(a, b, rows)]
         differences = [self._difference(a, b) for a, b in pairs]
-        told = [d.p for d in differences if d.p is not None]
-        corrected = iter(statistics.holm(told))
+        told = [d for d in differences if d.p is not None]
+        family = len(told)
+        if len(pairs) < len(usable) * (len(usable) - 1) // 2 and self.wanted is None:
+            family = len(usable) * (len(usable) - 1) // 2  # the chosen one may lead by luck: it was picked from all
+        corrected = iter(statistics.holm([d.p or 0.0 for d in told], family))
+        signed = iter(statistics.holm([(d.p if d.wilcoxon_p is None else d.wilcoxon_p) or 0.0 for d in told], family))
         networks = self._networks(pairs, dict(zip((row.name for row in rows), found, strict=True)))
         spread = _spread(rows, self.metric)
-        alpha = ALPHA / len(pairs) if pairs else ALPHA  # what Holm's correction asks of the clearest of them
+        alpha = ALPHA / max(family, len(pairs), 1)  # what Holm's correction asks of the clearest of them
         made = []
         for (a, b), difference in zip(pairs, differences, strict=True):
-            p = None if difference.p is None else next(corrected)
+            p, by_signs = (None, None) if difference.p is None else (next(corrected), next(signed))
             verdict, effect, basis = _verdict(difference, p), difference.effect, ""
             if verdict == "refused":
                 effect, basis = _effect_of_one(difference.mean, spread, a, b, self.metric, found)
             needed = None if effect is None else statistics.seeds_needed(effect, paired=difference.paired, alpha=alpha)
             shared = tuple(sorted(set(a.seeds) & set(b.seeds))) if difference.paired else ()
             on_samples = networks.get((a.name, b.name))
-            said = words.Words(self.metric, a, b, difference, p, verdict, needed, alpha, basis, len(told), on_samples)
+            said = words.Words(
+                self.metric, a, b, difference, p, by_signs, verdict, needed, alpha, basis, family, on_samples
+            )
             made.append(Comparison(a.name, b.name, shared, difference, p, verdict, needed, on_samples, said.text()))
         return made
 
@@ -233,16 +248,24 @@ class _Sections:
         }
 
     def _wanted(self, a: Row, b: Row, rows: Sequence[Row]) -> bool:
-        if self.compare is not None:
-            return a.name in self.compare and b.name in self.compare
+        if self.wanted is not None:
+            return frozenset((a.name, b.name)) in self.wanted
         return len(rows) <= ALL_PAIRS or a is rows[0]
 
     def _difference(self, a: Row, b: Row) -> Difference:
         of_a, of_b = a.figures[self.metric.field], b.figures[self.metric.field]
         shared = sorted(of_a.keys() & of_b.keys())
-        if len(shared) >= 2 or len(of_a) == len(of_b) == len(shared):
+        # Few common seeds among many would leave most runs out of a test in pairs.
+        if (len(shared) >= 2 and 2 * len(shared) >= max(len(of_a), len(of_b))) or len(of_a) == len(of_b) == len(shared):
             return statistics.paired([of_a[seed] for seed in shared], [of_b[seed] for seed in shared])
         return statistics.welch(list(of_a.values()), list(of_b.values()))
+
+
+def _pairs(compare: Sequence[str] | Sequence[tuple[str, str]]) -> set[frozenset[str]]:
+    """The pairs that are given, or all of the names."""
+    given = [each for each in compare if not isinstance(each, str)]
+    names = [each for each in compare if isinstance(each, str)]
+    return {frozenset((a.upper(), b.upper())) for a, b in [*given, *itertools.combinations(names, 2)]}
 
 
 def _verdict(difference: Difference, p: float | None) -> Verdict:
@@ -264,11 +287,11 @@ def _effect_of_one(
     difference: float, spread: float | None, a: Row, b: Row, metric: Metric, found: Sequence[Setting]
 ) -> tuple[float | None, str]:
     """The size of a difference whose spread is not known, against what was taken for it; and what that was."""
-    basis = " from the spread between seeds of the other settings here"
+    basis = " from the spread of the settings here that have several seeds"
     if spread is None:
         tested = {run.result.get("test_samples") for setting in found for run in setting.runs}
         size = next(iter(tested)) if len(tested) == 1 else None
-        if not (metric.is_share and size):
+        if not (metric.field == "test_accuracy" and size):
             return None, ""
         shares = [row.estimates[metric.field].mean for row in (a, b)]
         spread = float(np.sqrt(np.mean([share * (1 - share) / size for share in shares])))
@@ -285,26 +308,26 @@ def _right(run: FinishedRun) -> np.ndarray:
     from chainrule.train.evaluation import logits_of
     from chainrule.train.runs import load_data
 
-    trained, test = load_run(run.path), load_data(run.config).test
+    trained, data = load_run(run.path), load_data(run.config)
+    trained.require_same_data(data)
     with using(run.config.backend):
-        return logits_of(trained.model, test, dtype=run.config.dtype).argmax(1) == test.y
+        return logits_of(trained.model, data.test, dtype=run.config.dtype).argmax(1) == data.test.y
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
 
 
-def _rank(setting: Setting, validated: bool) -> tuple[float, float]:
-    """The lower the better: as a run chooses among its evaluations."""
+def _rank(setting: Setting, validated: bool) -> tuple[bool, float, float]:
+    """The lower the better: as a run chooses among its evaluations. Survivors say too little: they come last."""
 
     def mean(name: str) -> float:
         known = setting.figures(name)
         return float(np.mean(list(known.values()))) if known else np.inf
 
-    return (
-        (-mean("val_accuracy") if setting.figures("val_accuracy") else np.inf, mean("val_loss"))
-        if validated
-        else (mean("train_loss"), 0.0)
-    )
+    lacking = bool(setting.unfinished)
+    if not validated:
+        return lacking, mean("train_loss"), 0.0
+    return lacking, -mean("val_accuracy") if setting.figures("val_accuracy") else np.inf, mean("val_loss")
 
 
 def _row(name: str, setting: Setting) -> Row:
@@ -318,6 +341,7 @@ def _row(name: str, setting: Setting) -> Row:
         figures=figures,
         curves=tuple(_curves(setting)),
         runs=tuple(str(run.path) for run in setting.runs),
+        unfinished=setting.unfinished,
         remarks=tuple(_of_runs(setting)),
     )
 
@@ -369,8 +393,19 @@ def _remarks(
         yield from _present(remarks.selected_on_test(chosen, highest, tested, chosen_by))
     sizes = [run.result["test_samples"] for s in found for run in s.runs if "test_samples" in run.result]
     yield from _present(remarks.part_of_test(data, sizes))
+    yield from _unfinished(rows)
     yield from _present(remarks.one_run([row.name for row in rows if row.n == 1]))
     yield from _present(remarks.several_environments(_differing(found)))
+
+
+def _unfinished(rows: Sequence[Row]) -> Iterator[Remark]:
+    for row in (row for row in rows if row.unfinished):
+        every = row.n + len(row.unfinished)
+        yield Remark(
+            "unfinished",
+            f"{row.name}: {len(row.unfinished)} of its {every} runs have no result. Those that have one may be the "
+            "lucky ones, so it is set behind the settings whose runs are all there.",
+        )
 
 
 def _beside(best: Row, name: str, rows: Sequence[Row]) -> list[Row]:
@@ -395,7 +430,10 @@ def _differing(found: Sequence[Setting]) -> dict[str, list[str]]:
     """The versions and machines that are not the same for all runs."""
     values: dict[str, dict[str, None]] = {}
     for run in (run for setting in found for run in setting.runs):
-        told = {"Python": run.environment.get("python"), "platform": run.environment.get("platform")}
+        told = {name: run.environment.get(name.lower()) for name in ("Python", "platform", "processor")}
+        told["cores"] = run.environment.get("cpus")
+        if blas := run.environment.get("blas"):
+            told["BLAS"] = f"{blas['name']} {blas['version']}"
         for name, value in (told | run.environment.get("packages", {})).items():
             if value is not None:
                 values.setdefault(name, {})[str(value)] = None

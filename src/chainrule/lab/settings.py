@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chainrule.errors import UserError
-from chainrule.lab.plan import in_short
+from chainrule.lab.jobs import error_of
+from chainrule.lab.plan import in_short, without_folders
 from chainrule.train.config import TrainConfig, idle
 from chainrule.train.folder import checkpoint_path, read_config
 from chainrule.train.metrics import read_csv
@@ -53,12 +54,13 @@ class Setting:
     values: dict[str, Any]  #: what other settings on the same data have otherwise
     config: TrainConfig  #: of the first run
     runs: tuple[FinishedRun, ...]
+    unfinished: tuple[int, ...]  #: seeds of its runs without a result
 
     @property
     def label(self) -> str:
         """The values on one line, or the network where nothing varies; a word needs no name before it."""
         words = [
-            value if isinstance(value, str) else f"{name.replace('_', ' ')} {in_short(value)}"
+            value if isinstance(value, str) else f"{name.replace('_', ' ')} {written(value)}"
             for name, value in self.values.items()
             if value != ""
         ]
@@ -67,6 +69,17 @@ class Setting:
     def figures(self, name: str) -> dict[int, float]:
         """One of the figures of result.json, by seed, of the runs that have it."""
         return {run.seed: run.result[name] for run in self.runs if run.result.get(name) is not None}
+
+
+def written(value: Any) -> str:
+    """A value for readers: as it is typed, but for three or more layers of one width.
+
+    >>> written([500, 500, 500]), written([300, 100]), written(0.0001)
+    ('3 x 500', '300,100', '0.0001')
+    """
+    if isinstance(value, list) and len(value) > 2 and len(set(value)) == 1:
+        return f"{len(value)} x {value[0]}"
+    return in_short(value)
 
 
 def find(paths: Sequence[str | Path]) -> list[Path]:
@@ -101,18 +114,24 @@ def _below(root: Path) -> Iterator[Path]:
         names.sort()
 
 
-def read(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[LeftOut]]:
-    """The finished ones of these run folders, and the others with the reason why they do not count.
+def read(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[LeftOut], list[TrainConfig]]:
+    """The finished ones of these run folders, the others with the reason why they do not count, and their configs.
 
     Of runs of one setting with one seed the first counts: a repeated run is no second piece of evidence.
     """
-    finished, left_out = [], []
+    finished, left_out, unfinished = [], [], []
     seen: dict[tuple[str, int], Path] = {}
     for path in paths:
         try:
-            run = _read(path)
+            config = read_config(path)
         except UserError as error:
             left_out.append(LeftOut(str(path), str(error)))
+            continue
+        try:
+            run = _read(path, config)
+        except UserError as error:
+            left_out.append(LeftOut(str(path), str(error)))
+            unfinished.append(config)
             continue
         key = (_key(run), run.seed)
         if key in seen:
@@ -120,11 +139,11 @@ def read(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[LeftOut]]:
             continue
         seen[key] = path
         finished.append(run)
-    return finished, left_out
+    return finished, left_out, unfinished
 
 
-def group(runs: Sequence[FinishedRun]) -> dict[str, list[Setting]]:
-    """The settings on each data set, in the order of the runs.
+def group(runs: Sequence[FinishedRun], unfinished: Sequence[TrainConfig] = ()) -> dict[str, list[Setting]]:
+    """The settings on each data set, in the order of the runs; each knows which of its runs have no result.
 
     >>> group([])
     {}
@@ -132,13 +151,13 @@ def group(runs: Sequence[FinishedRun]) -> dict[str, list[Setting]]:
     by_data: dict[str, dict[str, list[FinishedRun]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         by_data[run.data][_key(run)].append(run)
-    return {data: _settings(list(found.values())) for data, found in by_data.items()}
+    return {data: _settings(list(found.values()), unfinished) for data, found in by_data.items()}
 
 
 def common(settings: Sequence[Setting]) -> dict[str, Any]:
     """What all the settings have alike, where it is not the default."""
     default = TrainConfig().model_dump(mode="json")
-    first = _kept(settings[0].runs[0])
+    first = _kept(settings[0].config)
     names = [name for name in first if name != "dataset" and name not in settings[0].values]
     always = ("model", "optimizer", "lr")
     return {name: first[name] for name in names if first[name] not in ("", default[name]) or name in always}
@@ -155,34 +174,40 @@ def letter(position: int) -> str:
     return letter(position // len(LETTERS) - 1) + LETTERS[position % len(LETTERS)]
 
 
-def _settings(groups: list[list[FinishedRun]]) -> list[Setting]:
-    configs = [_kept(runs[0]) for runs in groups]
+def _settings(groups: list[list[FinishedRun]], unfinished: Sequence[TrainConfig]) -> list[Setting]:
+    configs = [_kept(runs[0].config) for runs in groups]
+    others = [(_kept(config), config.seed) for config in unfinished]
     varied = [name for name in configs[0] if len({str(config[name]) for config in configs}) > 1]
     values = [{name: config[name] for name in varied} for config in configs]
     if any(values.count(each) > 1 for each in values):  # networks of the user's own, of which a config knows nothing
         values = [each | {"weights": runs[0].weights} for each, runs in zip(values, groups, strict=True)]
     return [
-        Setting(each, runs[0].config, tuple(sorted(runs, key=lambda run: run.seed)))
-        for each, runs in zip(values, groups, strict=True)
+        Setting(
+            each,
+            runs[0].config,
+            tuple(sorted(runs, key=lambda run: run.seed)),
+            tuple(sorted({seed for kept, seed in others if kept == config} - {run.seed for run in runs})),
+        )
+        for each, config, runs in zip(values, configs, groups, strict=True)
     ]
 
 
-def _kept(run: FinishedRun) -> dict[str, Any]:
-    kept = {name: value for name, value in run.config.model_dump(mode="json").items() if name not in BESIDES}
-    if kept["pretrained"] is not None:  # which weights they are, not where the file is
-        kept["pretrained"] = Path(kept["pretrained"]).name
+def _kept(config: TrainConfig) -> dict[str, Any]:
+    stored = without_folders(config).model_dump(mode="json")
+    kept = {name: value for name, value in stored.items() if name not in BESIDES}
     return kept | dict.fromkeys(idle(kept), "")
 
 
 def _key(run: FinishedRun) -> str:
-    return json.dumps([run.data, run.weights, _kept(run)])
+    return json.dumps([run.data, run.weights, _kept(run.config)])
 
 
-def _read(path: Path) -> FinishedRun:
-    config = read_config(path)
+def _read(path: Path, config: TrainConfig) -> FinishedRun:
     try:
         result = json.loads((path / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if failure := error_of(path.parent / "logs" / path.name):  # as a sweep leaves it
+            raise UserError(f"it failed: {failure}") from None
         raise UserError(f"it is not finished: chainrule train --resume {path}") from None
     except ValueError as error:
         raise UserError(f"its result.json cannot be read: {error}") from None

@@ -66,6 +66,7 @@ class Difference:
     effect_low: float | None
     effect_high: float | None
     wilcoxon_p: float | None  #: of pairs, exact up to 14 of them
+    wilcoxon_least: float | None  #: what it cannot fall below: 2 / 2^n of n pairs that differ
 
     @property
     def paired(self) -> bool:
@@ -105,9 +106,10 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
     if n < 2:
         return _silent(mean, n, n)
     sd, signed = float(d.std(ddof=1)), wilcoxon(d.tolist())
+    least = min(1.0, 2 / 2 ** np.count_nonzero(_tied(d)))
     if _no_spread(sd, np.concatenate([a, b])):
         return Difference(
-            "Wilcoxon signed-rank", (n, n), mean, None, None, None, None, signed, None, None, None, signed
+            "Wilcoxon signed-rank", (n, n), mean, None, None, None, None, signed, None, None, None, signed, least
         )
     t, df = mean / (sd / math.sqrt(n)), n - 1
     half = _t_quantile(df, CONFIDENCE) * sd / math.sqrt(n)
@@ -126,6 +128,7 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
         effect_low=low,
         effect_high=high,
         wilcoxon_p=signed,
+        wilcoxon_least=least,
     )
 
 
@@ -162,6 +165,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Difference:
         effect_low=effect - margin,
         effect_high=effect + margin,
         wilcoxon_p=None,
+        wilcoxon_least=None,
     )
 
 
@@ -175,7 +179,7 @@ def wilcoxon(differences: Sequence[float]) -> float:
     """
     from scipy import stats
 
-    d = np.round(np.asarray(differences, float), 12)  # equal accuracies differ in their last bits: they are ties
+    d = _tied(np.asarray(differences, float))
     d = d[d != 0]
     if not len(d):
         return 1.0
@@ -196,16 +200,20 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
     """The p-values corrected for their number: compared with one level each, all together err no more often than that.
+
+    `family` is how many comparisons these were picked from; those that are not here count as showing nothing.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
+    >>> holm([0.01], family=3)
+    [0.03]
     """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        largest = max(largest, min(1.0, ((family or len(p_values)) - rank) * p_values[i]))
         corrected[i] = largest
     return corrected
 
@@ -232,9 +240,9 @@ def seeds_needed(effect: float, *, paired: bool = True, wanted: float = POWER, a
     """
     enough = 2
     while power(effect, enough, paired=paired, alpha=alpha) < wanted:
-        enough *= 2
-        if enough > MOST_SEEDS or not effect:
+        if enough == MOST_SEEDS or not effect:
             return None
+        enough = min(2 * enough, MOST_SEEDS)
     too_few = enough // 2
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
@@ -268,7 +276,12 @@ def noncentrality(t: float, df: float, confidence: float = CONFIDENCE) -> tuple[
 
 
 def _silent(mean: float, *n: int) -> Difference:
-    return Difference("none", (n[0], n[1]), mean, *[None] * 9)
+    return Difference("none", (n[0], n[1]), mean, *[None] * 10)
+
+
+def _tied(differences: np.ndarray) -> np.ndarray:
+    """Without their last bits, in which equal accuracies may differ."""
+    return np.round(differences, 12)
 
 
 def _no_spread(sd: float, values: np.ndarray) -> bool:

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.data.fetch import ENVIRONMENT
-from chainrule.errors import UsageError
 from chainrule.lab.jobs import result_of
 from chainrule.lab.pages import Table
 from chainrule.lab.plan import Plan
 from chainrule.lab.report import Comparison, Report, Row, Section, report
 from chainrule.lab.statistics import Estimate
 from chainrule.lab.sweep import Progress, Sweep, sweep
-from chainrule.train.config import by_field, overlay
+from chainrule.train.config import TrainConfig, by_field, overlay
 from chainrule.train.environment import environment
 from chainrule.train.events import Listener
 from chainrule.train.folder import RUNS
@@ -90,7 +89,7 @@ class Claim:
     text: str
     reported: float
     experiment: str
-    setting: Mapping[str, Any]  #: what the write-up set, of what the experiment varies
+    setting: Mapping[str, Any] | None  #: what the write-up set; None where another network takes its place
     among: Mapping[str, Any] | None = None  #: what a selection on the validation part may not change
     samples: int | None = None  #: test samples that the figure was measured on, if not on all of them
     doubtful: bool = False  #: far too low for the method: it is not to be reached, but to be refuted
@@ -332,6 +331,7 @@ def rerun(
     quick: bool = False,
     study_dir: str | Path | None = None,
     jobs: int | None = None,
+    retry: int = 0,
     listener: Callable[[At], None] = lambda at: None,
     downloads: Sequence[Listener] = (),
 ) -> StudyReport:
@@ -342,6 +342,7 @@ def rerun(
         quick: fewer and shorter trainings: a look at whether everything works, with which no claim is judged.
         study_dir: where the runs are (default: runs/study-NAME, or runs/study-NAME-quick).
         jobs: trainings at a time (default: the cores of this machine).
+        retry: how often a training that fails is tried again, as for `sweep`.
         listener: told where it is.
         downloads: told of the data sets' downloads.
 
@@ -354,7 +355,7 @@ def rerun(
     mistakes = (*itertools.chain(*(_mistakes(text) for text in study.lines)), *in_code)
     checks = tuple(_verified(each) for each in _told(study.checks, "gradient checks", listener))
     shown = tuple((each, each.show(quick)) for each in _told(study.demonstrations, "demonstrations", listener))
-    runner = _Runner(study, quick, folder, jobs, listener, downloads)
+    runner = _Runner(study, quick, folder, jobs, retry, listener, downloads)
     done = tuple(runner.done(each, number) for number, each in enumerate(study.experiments, 1))
     by_name = {each.experiment.name: each for each in done}
     claims = tuple(judged(each, by_name[each.experiment], quick=quick) for each in study.claims)
@@ -434,6 +435,7 @@ class _Runner:
     quick: bool
     folder: Path
     jobs: int | None
+    retry: int
     listener: Callable[[At], None]
     downloads: Sequence[Listener]
 
@@ -445,22 +447,26 @@ class _Runner:
         if missing := _missing(plans):
             return Done(experiment, (), None, missing)
         sweeps = tuple(self._sweep(plan, replace(at, plan=number)) for number, plan in enumerate(plans))
-        finished = [run.run_dir for found in sweeps for run in found.runs if run.state == "finished"]
-        return Done(experiment, sweeps, self._report(experiment, finished) if finished else None)
+        runs = [run for found in sweeps for run in found.runs]
+        finished = any(run.state == "finished" for run in runs)
+        begun = [run.run_dir for run in runs if run.state != "new"]  # also those that failed: survivors are no sample
+        return Done(experiment, sweeps, self._report(experiment, begun) if finished else None)
 
     def _sweep(self, plan: Plan, at: At) -> Sweep:
         def progress(found: Progress) -> None:
             self.listener(replace(at, progress=found))
 
-        return sweep(plan, sweep_dir=self.folder, jobs=self.jobs, progress=progress, listeners=self.downloads)
+        return sweep(
+            plan, sweep_dir=self.folder, jobs=self.jobs, retry=self.retry, progress=progress, listeners=self.downloads
+        )
 
     def _report(self, experiment: Experiment, runs: Sequence[str]) -> Report:
-        """The settings side by side; those that claims are about are compared with each other."""
+        """The settings side by side; where claims are about differences, those are what is tested, and no others."""
         found = report(runs)
         contrasts = [c for c in self.study.claims if isinstance(c, Contrast) and c.experiment == experiment.name]
-        rows = [_row(found.sections[0].settings, each) for c in contrasts for each in (c.first, c.second)]
-        names = list(dict.fromkeys(row.name for row in rows if row is not None))
-        return report(runs, compare=names) if names else found
+        rows = [(_row(found.sections[0], c.first), _row(found.sections[0], c.second)) for c in contrasts]
+        pairs = [(first.name, second.name) for first, second in rows if first is not None and second is not None]
+        return report(runs, compare=pairs) if pairs else found
 
 
 def _missing(plans: Sequence[Plan]) -> str:
@@ -482,7 +488,8 @@ def judged(claim: Claim | Contrast, done: Done, *, quick: bool) -> Judged:
 
 def _accuracy(claim: Claim, done: Done, *, quick: bool) -> Judged:
     reported = f"{100 * claim.reported:.4g} %" + (f" of {claim.samples} samples" if claim.samples else "")
-    same, selected = _row(done.rows, claim.setting), _row(done.rows, claim.among or {})
+    same = None if claim.setting is None else _row(done.section, claim.setting)
+    selected = _row(done.section, claim.among or {})
     estimates = [None if row is None else row.estimates[BY] for row in (same, selected)]
     verdict, evidence = NOT_RUN
     if quick:
@@ -497,8 +504,10 @@ def _accuracy(claim: Claim, done: Done, *, quick: bool) -> Judged:
 def _reached(claim: Claim, found: Estimate) -> tuple[str, str]:
     seeds = f"{found.n} seeds"
     if found.low is None or found.high is None:
-        word = "reached" if found.mean >= claim.reported else "not reached"
-        return f"{word}, by one run", "One run has no interval."
+        word = ("does not hold" if claim.doubtful else "reached") if found.mean >= claim.reported else "not reached"
+        if found.n == 1:
+            return f"{word}, by one run", "One run has no interval."
+        return word, f"All {seeds} gave the same figure, and there is no interval."
     if found.low >= claim.reported:
         verdict = "does not hold" if claim.doubtful else "beaten"
         return verdict, f"The whole interval over {seeds} lies above it."
@@ -514,13 +523,14 @@ def _reached(claim: Claim, found: Estimate) -> tuple[str, str]:
 
 
 def _contrast(claim: Contrast, done: Done, *, quick: bool) -> Judged:
-    first, second = _row(done.rows, claim.first), _row(done.rows, claim.second)
+    first, second = _row(done.section, claim.first), _row(done.section, claim.second)
+    compared = _comparison(done, first, second)
     estimates = [None if row is None else row.estimates[BY] for row in (first, second)]
     verdict, evidence = NOT_RUN
     if quick:
         verdict, evidence = NOT_JUDGED
-    elif first is not None and second is not None:
-        verdict, evidence = _difference(claim, first, second, _comparison(done, first, second))
+    elif first is not None and second is not None and compared is not None:
+        verdict, evidence = _difference(claim, first, second, compared)
     reported = "better" if claim.better else "no difference"
     return Judged(claim.text, reported, True, estimates[0], estimates[1], "", verdict, evidence)
 
@@ -539,19 +549,21 @@ def _difference(claim: Contrast, first: Row, second: Row, found: Comparison) -> 
     return ("holds" if ahead == first.name else "the opposite holds"), text
 
 
-def _comparison(done: Done, first: Row, second: Row) -> Comparison:
-    assert done.section is not None
+def _comparison(done: Done, first: Row | None, second: Row | None) -> Comparison | None:
+    if done.section is None or first is None or second is None:
+        return None
     names = {first.name, second.name}
-    found = [each for each in done.section.comparisons if {each.first, each.second} == names]
-    if not found:
-        raise UsageError(f"{done.experiment.title}: {first.label} and {second.label} are not compared there")
-    return found[0]
+    return next((each for each in done.section.comparisons if {each.first, each.second} == names), None)
 
 
-def _row(rows: Sequence[Row], setting: Mapping[str, Any]) -> Row | None:
+def _row(section: Section | None, setting: Mapping[str, Any]) -> Row | None:
     """The best by the validation part, of the settings that have these values: rows are in that order."""
-    for row in rows:
-        if all(_alike(row.values.get(name, value), value) for name, value in setting.items()):
+    if section is None:
+        return None
+    everywhere = TrainConfig().model_dump(mode="json") | section.common
+    for row in section.settings:
+        values = everywhere | row.values
+        if all(_alike(values[name], value) for name, value in setting.items()):
             return row
     return None
 

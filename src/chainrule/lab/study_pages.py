@@ -66,9 +66,9 @@ class StudyPages:
     def claims(self) -> Table:
         """Accuracies that were reported, beside those that were found."""
         return Table(
-            ("claim", ">reported", ">the same settings, %", ">chosen by validation, %", "verdict"),
+            ("claim", ">reported", ">the same settings, %", ">chosen by validation, %", "verdict", "chosen"),
             tuple(
-                (each.text, each.reported, _share(each.first), _share(each.second, each.label), each.verdict)
+                (each.text, each.reported, _share(each.first), _share(each.second), each.verdict, each.label)
                 for each in self.found.claims
                 if not each.contrast
             ),
@@ -140,6 +140,11 @@ class StudyPages:
             f"Claims: {', '.join(f'{number} {verdict}' for verdict, number in verdicts.items())}."
         )
 
+    def witnesses(self) -> str:
+        """What the derivations were compared with, each once; the rule of an op is the one that it derives."""
+        named = (name for proof in self.found.proofs for name in proof.witnesses)
+        return ", ".join(dict.fromkeys("the op's own rule" if n.startswith("the rule of") else n for n in named))
+
     def machines(self) -> list[str]:
         """The versions and the machines that the trainings were made with, or this one where there were none."""
         each = [e for done in self.found.experiments if done.report for e in done.report.environments]
@@ -161,6 +166,7 @@ class StudyPages:
             "claims": self.claims,
             "contrasts": self.contrasts,
             "derivations": self.derivations,
+            "witnesses": self.witnesses(),
             "mistakes": self.mistakes,
             "checks": self.checks,
             "shown": self.shown,
@@ -203,7 +209,10 @@ def _batch_losses(done: Done) -> Chart:
     """The loss of every batch of every setting, all seeds."""
     lines = {}
     for row in done.rows[: len(charts.CYCLE)]:
-        losses = [[step["loss"] or np.nan for step in read_csv(Path(run) / "steps.csv")] for run in row.runs]
+        losses = [
+            [np.nan if step["loss"] is None else step["loss"] for step in read_csv(Path(run) / "steps.csv")]
+            for run in row.runs
+        ]
         width = min(SMOOTHED, max(1, len(losses[0]) // 10))
         means = np.array([np.convolve(each, np.full(width, 1 / width), "valid") for each in losses])
         every = max(1, means.shape[1] // POINTS)
@@ -213,11 +222,10 @@ def _batch_losses(done: Done) -> Chart:
     return Chart(f"{done.experiment.name}-batches", figure, caption)
 
 
-def _share(found: Estimate | None, label: str = "") -> str:
+def _share(found: Estimate | None) -> str:
     if found is None:
         return ""
-    shown = interval(ACCURACY, found).replace(" %", "") + (f", n = {found.n}" if found.n > 1 else "")
-    return f"{shown} ({label})" if label else shown
+    return interval(ACCURACY, found).replace(" %", "") + (f", n = {found.n}" if found.n > 1 else "")
 
 
 def _machine(environment: dict[str, Any]) -> str:
@@ -228,6 +236,11 @@ def _machine(environment: dict[str, Any]) -> str:
 
 def _notes(experiments: Sequence[Done]) -> Iterator[str]:
     """How the figures came about, each note once."""
+    if any(done.section and done.section.chosen_by == "validation accuracy" for done in experiments):
+        yield (
+            '"The same settings" are those of the write-up, but for the validation part: it is held out of the '
+            "training part, and a write-up without one trained on all of it."
+        )
     seen: dict[str, str] = {}
     for done in experiments:
         for note in Pages(done.report).notes() if done.report else []:

@@ -37,7 +37,8 @@ class Words:
     a: "Row"
     b: "Row"
     found: Difference
-    p: float | None
+    p: float | None  #: corrected
+    p_signed: float | None  #: the same of Wilcoxon's test
     verdict: "Verdict"
     needed: int | None
     alpha: float  #: at which `needed` are needed
@@ -88,21 +89,22 @@ class Words:
 
     def _wilcoxon(self) -> str:
         d = self.found
-        if d.test != "paired t" or d.wilcoxon_p is None or d.p is None or 2 / 2 ** d.n[0] >= ALPHA:
+        if d.test != "paired t" or d.wilcoxon_least is None or self.p is None or self.p_signed is None:
             return ""
-        if (d.wilcoxon_p < ALPHA) == (d.p < ALPHA):
+        unheard = self.family * d.wilcoxon_least >= ALPHA
+        if unheard or (self.p_signed < ALPHA) == (self.p < ALPHA):
             return ""
+        corrected = " after the same correction" if self.family > 1 else ""
         return (
-            f"Wilcoxon's signed ranks say otherwise ({equals('p', d.wilcoxon_p)}): look at the single differences "
-            "before you believe either."
+            f"Wilcoxon's signed ranks say otherwise ({equals('p', self.p_signed)}{corrected}): look at the single "
+            "differences before you believe either."
         )
 
     def _seeds(self) -> str:
         if self.verdict in ("higher", "lower", "equal"):
             return ""
         if self.needed is None:
-            wanted = "" if self.found.mean == 0 or self.verdict != "refused" else "Run 5 seeds of each."
-            return wanted
+            return "Run 5 seeds of each." if self.verdict == "refused" else ""
         basis = f" from the spread of {self.found.n[0]} differences" if self.found.paired else " from their spread"
         return (
             f"To find a difference of this size four times in five (power 0.8 at {self.alpha:.2g}) takes about "

@@ -43,7 +43,9 @@ def update(quick: bool) -> Shown:
     return Shown(
         (
             Stated("loss before", "", f"{before:.4f}", f"largest weight {largest:.2f}"),
-            Stated("after W <- W - eta dL/dW", "", f"{down:.4f}", "less" if down < before else "not less"),
+            Stated(
+                "after W <- W - eta dL/dW", "", f"{down:.4f}", "right: less" if down < before else "wrong: not less"
+            ),
             Stated(
                 "after W <- W eta dL/dW",
                 "the write-up's rule",

@@ -19,16 +19,22 @@ def questions(quick: bool) -> Shown:
     assert k.source is not None
     first, second = k.source.inputs
     np.exp(k).sum().backward()
+    x, value = np.array([[1.0, 2.0]]), np.array([[4.5, -0.5]])  # by hand: 0.5 + 2 * 2 and -1 + 2 * 0.25
     asked = (
-        ("the value of a node", "k.value", k.value.tolist()),
-        ("what made it", "k.source.op.name", k.source.op.name),
-        ("that node's inputs", "k.source.inputs[1] is W", second is W),
-        ("their values", "k.source.inputs[0].value", first.value.tolist()),
-        ("where the gradient is kept", "W.grad", np.round(W.grad, 4).tolist()),
+        ("the value of a node", "k.value", k.value, value),
+        ("what made it", "k.source.op.name", k.source.op.name, "matmul"),
+        ("that node's inputs", "k.source.inputs[1] is W", second is W, True),
+        ("their values", "k.source.inputs[0].value", first.value, x),
+        ("where the gradient is kept", "W.grad", np.round(W.grad, 4), np.round(x.T @ np.exp(value), 4)),
+    )
+    places = (
         ("when an operation node is made", "in Op.__call__", _line(engine.Op.__call__, "Source(")),
         ("where backward calls the rule", "in the walk", _line(engine._pull, "pullbacks[i](gy)")),
     )
-    statements = tuple(Stated(what, code, str(found), "") for what, code, found in asked)
+    statements = (
+        *(Stated(what, code, _short(found), _same(found, right)) for what, code, found, right in asked),
+        *(Stated(what, code, line, "") for what, code, line in places),
+    )
     return Shown(statements, "k = x @ W of two small matrices; the loss is the sum of exp(k).")
 
 
@@ -59,7 +65,7 @@ def _select_of_one() -> tuple[str, str]:
 
 def _arithmetic() -> tuple[str, str]:
     x = Tensor([3.0], requires_grad=True)
-    (2 * x / (x + 1) - x**2).sum().backward()
+    (-(x**2) + 2 * x / (x + 1)).sum().backward()
     return _compared(x.grad, 2 / (x.value + 1) ** 2 - 2 * x.value)
 
 
@@ -75,6 +81,14 @@ def _reuse() -> tuple[str, str]:
 def _compared(found: Any, expected: Any) -> tuple[str, str]:
     right = bool(np.allclose(found, expected, rtol=1e-12))
     return f"gradient {np.asarray(found).ravel().tolist()}", "right" if right else f"wrong, expected {expected}"
+
+
+def _same(found: Any, right: Any) -> str:
+    return "right" if np.array_equal(found, right) else f"wrong, expected {_short(right)}"
+
+
+def _short(value: Any) -> str:
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def _line(function: Any, text: str) -> str:

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 
 from chainrule import nn, ops
+from chainrule.engine import Parameter
 
 Made = tuple[Any, Any]
+EPS = 1e-5
+GAMMA, BETA = np.array([0.5, 2.0, -1.5]), np.array([0.3, -0.2, 0.7])
 
 
 def _normal(*shape: int) -> np.ndarray:
@@ -59,13 +62,49 @@ def binary_cross_entropy() -> Made:
 
 
 def batch_norm() -> Made:
-    """Batch normalisation of features, as it is in training."""
+    """Batch normalisation of features, as it is in training: the module."""
     return nn.BatchNorm1d(3, dtype=np.float64), _normal(5, 3)
 
 
 def layer_norm() -> Made:
-    """Layer normalisation over the features."""
+    """Layer normalisation over the features: the module."""
     return nn.LayerNorm(3, dtype=np.float64), _normal(5, 3)
+
+
+class Normalisation(nn.Module):
+    """Over the batch (axis 0) or the features (axis 1), in the engine's operations: its backward is the engine's."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+        self.gamma, self.beta = Parameter(GAMMA.copy()), Parameter(BETA.copy())
+
+    def __call__(self, x: Any) -> Any:
+        """gamma (x - mean) / sqrt(variance + eps) + beta."""
+        centred = x - np.mean(x, self.axis, keepdims=True)
+        variance = np.mean(centred**2, self.axis, keepdims=True)
+        return self.gamma * centred / np.sqrt(variance + EPS) + self.beta
+
+
+def norm_of_tensors(axis: int) -> Made:
+    """A normalisation that is differentiated automatically."""
+    return Normalisation(axis), _normal(5, 3)
+
+
+def norm_by_hand(axis: int) -> Made:
+    """The same as a pair of functions: dL/dx = (g - mean(g) - xhat mean(g xhat)) / s with g = dL/dy gamma."""
+
+    def forward(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, Any]:
+        s = np.sqrt(x.var(axis, keepdims=True) + EPS)
+        xhat = (x - x.mean(axis, keepdims=True)) / s
+        return gamma * xhat + beta, (xhat, gamma, s)
+
+    def backward(gy: np.ndarray, cache: Any) -> tuple[np.ndarray, ...]:
+        xhat, gamma, s = cache
+        g = gy * gamma
+        gx = (g - g.mean(axis, keepdims=True) - xhat * (g * xhat).mean(axis, keepdims=True)) / s
+        return gx, (gy * xhat).sum(0), gy.sum(0)
+
+    return (forward, backward), (_normal(5, 3), GAMMA, BETA)
 
 
 def perceptron(activation: type[nn.Module]) -> Made:
@@ -73,7 +112,7 @@ def perceptron(activation: type[nn.Module]) -> Made:
     return nn.Sequential(_linear(4, 5), activation(), _linear(5, 3)), _normal(6, 4)
 
 
-def normalised() -> Made:
+def perceptron_with_norm() -> Made:
     """Linear, batch norm, ReLU, linear: a bias before a batch norm has the gradient 0."""
     return nn.Sequential(_linear(4, 3), nn.BatchNorm1d(3, dtype=np.float64), nn.ReLU(), _linear(3, 2)), _normal(5, 4)
 
@@ -88,6 +127,14 @@ def product() -> Made:
     return ops.matmul, (_normal(4, 3), np.random.default_rng(2).normal(size=(3, 2)))
 
 
+class Select(nn.Module):
+    """The third entry of every row."""
+
+    def __call__(self, x: Any) -> Any:
+        """x[i, 2] of every i."""
+        return x[np.arange(len(x)), [2] * len(x)]
+
+
 def select() -> Made:
     """Entries of every row, with a batch of one: what the write-up's engine stumbled over."""
-    return (lambda x: x[np.arange(len(x)), [2] * len(x)]), _normal(1, 3)
+    return Select(), _normal(1, 3)

@@ -9,6 +9,7 @@ from chainrule.lab.studies.engine import questions, weaknesses
 from chainrule.lab.study import Checked, Claim, Contrast, Demonstration, Derived, Experiment, Planted, Study
 
 MNIST: dict[str, Any] = {"preset": "vu-2021-mnist", "eval_train": 5000}
+ADAM = {"optimizer": "adam"}
 CIFAR: dict[str, Any] = {"preset": "vu-2021", "model": "convnet-vu"}
 UNITS = 784  # of hidden_mult 1: as many as an image has pixels
 NARROW, WIDE = {"hidden": (2 * UNITS,)}, {"hidden": (6 * UNITS,)}
@@ -30,6 +31,7 @@ STUDY = Study(
     checks=(
         Checked("division", networks.division),
         Checked("a product of matrices", networks.product),
+        Checked("entries of every row, a batch of one", networks.select),
         Checked("sigmoid", networks.sigmoid),
         Checked("cross-entropy", networks.cross_entropy),
         Checked("a perceptron with sigmoid, layer by layer", lambda: networks.perceptron(nn.Sigmoid)),
@@ -85,6 +87,7 @@ STUDY = Study(
             better=True,
         ),
         Claim("MNIST, hidden_mult 2", 0.942, "mnist", NARROW, NARROW),
+        Claim("MNIST, hidden_mult 4", 0.940, "mnist", SIGMOID | GIVEN, SIGMOID),
         Claim("MNIST, hidden_mult 6", 0.936, "mnist", WIDE, WIDE),
         Contrast(
             "hidden_mult 2 and 6 do not differ (p > 0.05, from one run each)", "mnist", NARROW, WIDE, better=False
@@ -96,8 +99,9 @@ STUDY = Study(
         Claim("CIFAR-10, learning rate 0.003", 0.651, "cifar", {"optimizer": "adam", "lr": 0.003}),
         Claim("CIFAR-10, learning rate 0.0005", 0.647, "cifar", {"optimizer": "adam", "lr": 0.0005}),
         Claim("CIFAR-10, batches of 4", 0.623, "cifar", {"batch_size": 4}),
+        Claim("CIFAR-10, Adam", 0.632, "cifar", {"optimizer": "adam", "batch_size": 50, "lr": 0.001}, ADAM),
         Claim("CIFAR-10, SGD", 0.627, "cifar", {"optimizer": "sgd", "lr": 0.003}, {"optimizer": "sgd"}),
         Claim("CIFAR-10, by PyTorch", 0.633, "cifar-pytorch", {}),
-        Contrast("Adam is better than SGD", "cifar", {"optimizer": "adam"}, {"optimizer": "sgd"}, better=True),
+        Contrast("Adam is better than SGD", "cifar", ADAM, {"optimizer": "sgd"}, better=True),
     ),
 )
