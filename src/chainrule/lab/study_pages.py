@@ -171,7 +171,7 @@ class StudyPages:
             "checks": self.checks,
             "shown": self.shown,
             "experiments": self.experiments,
-            "notes": list(_notes(self.found.experiments)),
+            "notes": list(_notes(self.found)),
             "machines": self.machines(),
             "time": duration(self.seconds()),
             "version": version("chainrule"),
@@ -234,15 +234,15 @@ def _machine(environment: dict[str, Any]) -> str:
     return f"Python {environment['python']}, {packages}; {processor}; {environment['platform']}"
 
 
-def _notes(experiments: Sequence[Done]) -> Iterator[str]:
+def _notes(found: StudyReport) -> Iterator[str]:
     """How the figures came about, each note once."""
-    if any(done.section and done.section.chosen_by == "validation accuracy" for done in experiments):
+    if not all(each.contrast for each in found.claims):
         yield (
             '"The same settings" are those of the write-up, but for the validation part: it is held out of the '
             "training part, and a write-up without one trained on all of it."
         )
     seen: dict[str, str] = {}
-    for done in experiments:
+    for done in found.experiments:
         for note in Pages(done.report).notes() if done.report else []:
             seen.setdefault(note.partition(":")[0], note)  # of one data set's test part once
     yield from seen.values()
