@@ -72,7 +72,7 @@ STUDY = Study(
         Experiment(
             "longer",
             "Five layers of 500 units, 5,000 steps",
-            (Plan({**TORCH, **LONG}, seeds=3), Plan({**ADAM, **LONG}, seeds=3)),
+            (Plan({**TORCH, **LONG}, seeds=3), Plan({**ADAM, **LONG}, grid={"dropout": [0, 0.2]}, seeds=3)),
             QUICK,
         ),
         Experiment(

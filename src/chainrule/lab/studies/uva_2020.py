@@ -69,8 +69,11 @@ STUDY = Study(
         ),
         Experiment(
             "pytorch",
-            "The perceptron in PyTorch, with PyTorch's first weights",
-            (Plan(TORCH, grid={"lr": [0.0003, 0.001]}, seeds=5),),
+            "The perceptron in PyTorch, with PyTorch's first weights or the small ones of the NumPy version",
+            (
+                Plan(TORCH, grid={"lr": [0.0003, 0.001]}, seeds=5),
+                Plan({**VALIDATED, "engine": "torch", "lr": 0.001}, seeds=5),
+            ),
             {**QUICK, "lr": 0.001},
         ),
         Experiment(
@@ -104,7 +107,7 @@ STUDY = Study(
     claims=(
         Claim("NumPy, 100 hidden units", 0.485, "by-hand", {"lr": 0.001}),
         Claim("course target for NumPy", 0.48, "by-hand", {"lr": 0.001}),
-        Claim("PyTorch, 100 hidden units", 0.49, "pytorch", {"lr": 0.001}),
+        Claim("PyTorch, 100 hidden units", 0.49, "pytorch", {"lr": 0.001, "init": "pytorch"}),
         Claim("PyTorch, wide", 0.53, "wide-deep", {"hidden": WIDE, "lr": 0.001}, {"hidden": WIDE}, note=DROPPED),
         Claim("PyTorch, deep", 0.53, "wide-deep", {"hidden": DEEP, "lr": 0.001}, {"hidden": DEEP}, note=DROPPED),
         Claim("course target for the tuned perceptron", 0.52, "wide-deep", {"hidden": WIDE, "lr": 0.001}),
