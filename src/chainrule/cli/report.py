@@ -15,7 +15,7 @@ from chainrule.cli.options import debug_option, examples, json_option
 
 if TYPE_CHECKING:
     from chainrule.lab.metric import Metric
-    from chainrule.lab.pages import Page, Pages, Table
+    from chainrule.lab.pages import Page, Pages
 
 IN_WORDS = 3  # comparisons that are told in sentences
 
@@ -99,7 +99,7 @@ def _section(page: "Page", metric: "Metric") -> list[RenderableType]:
         Text(f"\n{page.section.data}", "bold"),
         Text(page.section.lead),
         Text(f"\nall: {page.common}", "dim"),
-        _text(page.settings, leave_out=others),
+        show.as_text(page.settings, leave_out=others),
         *_comparisons(page),
         *(Padding(Text.assemble(("! ", "bold magenta"), text), (1, 0, 0, 0)) for text in page.remarks),
     ]
@@ -108,15 +108,5 @@ def _section(page: "Page", metric: "Metric") -> list[RenderableType]:
 def _comparisons(page: "Page") -> list[RenderableType]:
     """A few in words; of many what fits on a line, the rest stands in the page."""
     if len(page.section.comparisons) > IN_WORDS:
-        return ["", _text(page.comparisons, leave_out=(">p", "test", ">effect"))]
+        return ["", show.as_text(page.comparisons, leave_out=(">p", "test", ">effect"))]
     return [Padding(each.text, (1, 0, 0, 0)) for each in page.section.comparisons]
-
-
-def _text(table: "Table", leave_out: tuple[str, ...]) -> RenderableType:
-    kept = [i for i, heading in enumerate(table.headings) if heading not in leave_out]
-    made = show.table(*(table.headings[i] for i in kept))
-    for column, i in zip(made.columns, kept, strict=True):
-        column.no_wrap = table.headings[i].startswith(">")
-    for row in table.rows:
-        made.add_row(*(Text(row[i]) for i in kept))
-    return made

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -15,6 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from chainrule.cli.doctor import Finding, Warmed
     from chainrule.lab import Comparison
+    from chainrule.lab.pages import Table as Tabulated
     from chainrule.train import Evaluation, Prediction, Result
 
 
@@ -65,6 +66,17 @@ def table(*columns: str) -> Table:
     for name in columns:
         made.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     return made
+
+
+def as_text(made: "Tabulated", *, leave_out: Sequence[str] = ()) -> Table:
+    """A page's table without the columns of some headings; its numbers are not broken over lines."""
+    kept = [i for i, heading in enumerate(made.headings) if heading not in leave_out]
+    drawn = table(*(made.headings[i].removeprefix("=") for i in kept))
+    for column, i in zip(drawn.columns, kept, strict=True):
+        column.no_wrap = made.headings[i].startswith(">")
+    for row in made.rows:
+        drawn.add_row(*(Text(row[i]) for i in kept))
+    return drawn
 
 
 def result(found: "Result") -> RenderableType:

@@ -16,9 +16,10 @@ from chainrule.cli.sweep import retry_option
 from chainrule.errors import UsageError
 
 if TYPE_CHECKING:
-    from chainrule.lab.pages import Table
     from chainrule.lab.study import At, Study, StudyReport
     from chainrule.lab.study_pages import StudyPages
+
+WIDE = 130  # columns of a screen on which every column of the claims has room
 
 
 @click.command(
@@ -77,7 +78,7 @@ def study(
     folder = folder_of(wanted, quick=quick, study_dir=study_dir)
     errors = show.console(stderr=True)
     errors.print(Text.assemble((f"{wanted.name}: {wanted.title}", "bold")))
-    errors.print(Text(_expected(wanted, folder, quick=quick)), soft_wrap=True)
+    errors.print(Text(_expected(wanted, folder, quick=quick)), soft_wrap=not errors.is_terminal)
     with View(errors) as view:
         try:
             found = rerun(
@@ -88,7 +89,8 @@ def study(
             raise
     pages = StudyPages(found)
     files = pages.write(output or folder)
-    show.console(stderr=as_json).print(_shown(pages, files), crop=False)
+    out = show.console(stderr=as_json)
+    out.print(_shown(pages, files, out.width), crop=False)
     if as_json:
         show.json_line(_as_json(found) | {"files": files})
     if opening:
@@ -119,7 +121,8 @@ class View:
         if at.progress is None or at.plan != self._plan:
             self._end_sweep()
         if at.progress is None:
-            self.console.print(Text.assemble((f"{at.part} {at.number}/{at.of}  ", "dim"), at.title), soft_wrap=True)
+            line = Text.assemble((f"{at.part} {at.number}/{at.of}  ", "dim"), at.title)
+            self.console.print(line, soft_wrap=not self.console.is_terminal)
             return
         if self._sweep is None:
             self._sweep, self._plan = SweepView(self.console, before=self.downloads), at.plan
@@ -160,10 +163,15 @@ def _list(*, as_json: bool) -> None:
 
 def _expected(wanted: "Study", folder: Path, *, quick: bool) -> str:
     """What there is to do, and how long it will take."""
-    parts = (
-        f"{len(wanted.derivations)} derivations, {len(wanted.checks)} gradient checks, "
-        f"{len(wanted.experiments)} experiments, {wanted.runs(quick=quick)} trainings"
-    )
+    from chainrule.lab.pages import counted
+
+    numbers = {
+        "derivation": len(wanted.derivations),
+        "gradient check": len(wanted.checks),
+        "experiment": len(wanted.experiments),
+        "training": wanted.runs(quick=quick),
+    }
+    parts = ", ".join(counted(number, what) for what, number in numbers.items())
     if quick:
         return f"{parts}; quick: under two minutes on two cores"
     from chainrule.lab.study import seconds_left
@@ -179,20 +187,15 @@ def _time(seconds: float | None) -> str:
     return f"about {duration(seconds)}" if seconds else "nothing"
 
 
-def _shown(pages: "StudyPages", files: dict[str, str]) -> RenderableType:
+def _shown(pages: "StudyPages", files: dict[str, str], width: int) -> RenderableType:
+    """What was found; on a narrow screen without the columns that only the pages have room for."""
     found = pages.found
     failures = [Padding(Text.assemble(("! ", "bold red"), each), (1, 0, 0, 0)) for each in found.failures]
     tables = [each for each in (pages.claims, pages.contrasts) if each.rows]
-    shown = [part for each in tables for part in (_text(each), "")]
+    leave_out = (">the same settings, %", "chosen") if width < WIDE else ()
+    shown = [part for each in tables for part in (show.as_text(each, leave_out=leave_out), "")]
     written = [show.unbroken(f"  {path}", "cyan") for path in files.values()]
     return Group("", *shown, pages.lead(), *failures, Text("\nWritten", "bold"), *written)
-
-
-def _text(table: "Table") -> RenderableType:
-    made = show.table(*(heading.removeprefix("=") for heading in table.headings))
-    for row in table.rows:
-        made.add_row(*map(Text, row))
-    return made
 
 
 def _as_json(found: "StudyReport") -> dict[str, Any]:

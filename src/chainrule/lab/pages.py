@@ -198,10 +198,15 @@ def _page(metric: Metric, section: Section) -> Page:
 def _title(report: Report) -> str:
     count = sum(len(section.settings) for section in report.sections)
     data = ", ".join(section.data for section in report.sections)
-    return f"{data}: {_counted(count, 'setting')}, {_counted(report.runs, 'run')}"
+    return f"{data}: {counted(count, 'setting')}, {counted(report.runs, 'run')}"
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "seed"), counted(1200, "seed")
+    ('1 seed', '1,200 seeds')
+    """
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
@@ -249,7 +254,7 @@ def _compared(metric: Metric, each: Comparison) -> tuple[str, ...]:
     if d.effect is not None and d.effect_low is not None and d.effect_high is not None:
         letter = "d_z" if d.paired else "d"
         effect = f"{letter} = {signed(d.effect)} [{signed(d.effect_low)}, {signed(d.effect_high)}]"
-    n = _counted(d.n[0], "pair") if d.paired else f"{d.n[0]} and {d.n[1]} runs"
+    n = counted(d.n[0], "pair") if d.paired else f"{d.n[0]} and {d.n[1]} runs"
     return (
         f"{each.first} \N{MINUS SIGN} {each.second}",
         _verdict(metric, each),
@@ -413,7 +418,7 @@ def _curves(section: Section, rows: Sequence[Row]) -> Iterator[Chart]:
     for row, quantity in itertools.product(rows, quantities):
         if any(curve.quantity == quantity for curve in row.curves):
             band = ", the band a 95 % interval of the mean" if row.n >= charts.FEWEST else ""
-            caption = f"Setting {row.name}, {quantity} in training and validation: {_counted(row.n, 'seed')}{band}."
+            caption = f"Setting {row.name}, {quantity} in training and validation: {counted(row.n, 'seed')}{band}."
             figure = charts.curves_chart(row, quantity, limits[quantity])
             yield Chart(f"{_slug(section)}-{row.name}-{quantity}", figure, caption)
 
