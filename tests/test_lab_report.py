@@ -15,7 +15,7 @@ from scipy import stats
 
 from chainrule import data
 from chainrule.errors import UsageError, UserError
-from chainrule.lab import remarks
+from chainrule.lab import charts, remarks
 from chainrule.lab.charts import DARK, LIGHT
 from chainrule.lab.pages import Pages, escaped
 from chainrule.lab.report import report
@@ -252,6 +252,14 @@ def test_of_many_settings_the_chosen_one_is_compared_with_each(made):
             root = made(lr=0.1 * (i + 1), seed=seed, test_accuracy=0.5 + 0.01 * seed, val_accuracy=0.9 - 0.01 * i)
     comparisons = report([root]).sections[0].comparisons
     assert [(each.first, each.second) for each in comparisons] == [("A", letter) for letter in "BCDEFGH"]
+
+
+def test_curves_beyond_the_sixth_are_drawn_once_through_every_evaluation(made):
+    for i in range(8):
+        root = made(lr=0.1 * (i + 1), val_accuracy=0.9 - 0.01 * i, epochs=range(13))
+    rows = report([root]).sections[0].settings
+    (axes,) = charts.overlay_chart(rows, "val", charts.limits(rows, "accuracy")).axes
+    assert [len(line.get_xdata()) for line in axes.lines if line.get_linestyle() != "None"] == [13] * 8
 
 
 def test_the_chosen_one_of_many_was_picked_from_all_their_pairs(made):

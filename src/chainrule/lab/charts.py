@@ -150,9 +150,9 @@ def overlay_chart(rows: Sequence[Row], part: Literal["train", "val"], limits: tu
                 mean = _percent(curve.mean, "accuracy")
                 width = 1.8 if marker else 0.8
                 axes.plot(curve.epochs, mean, color=colour, ls=dashes, lw=width, zorder=10 - min(position, 8))
-                marks: dict[str, Any] = {"color": colour, "ms": 5, "mec": PAPER, "mew": 0.6, "zorder": 11}
-                axes.plot(curve.epochs[::every], mean[::every], marker, **marks)
                 if marker:
+                    marks: dict[str, Any] = {"color": colour, "ms": 5, "mec": PAPER, "mew": 0.6, "zorder": 11}
+                    axes.plot(curve.epochs[::every], mean[::every], marker, **marks)
                     name = f"{row.name} {_written(curve.mean[-1], 'accuracy')}"
                     ends.append(End(float(mean[-1]), name, INK, colour, marker))
         epochs = max((curve.epochs for row in rows for curve in row.curves), key=lambda each: each[-1])
