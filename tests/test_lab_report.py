@@ -103,7 +103,7 @@ def test_settings_are_the_configs_without_the_seed(found):
     }
 
 
-@pytest.mark.parametrize("name", ["test_accuracy", "test_loss", "val_accuracy", "val_loss", "train_loss", "seconds"])
+@pytest.mark.parametrize("name", ["test_accuracy", "test_loss", "val_accuracy", "val_loss", "train_loss"])
 def test_intervals_are_those_of_the_runs(found, folder, name):
     for lr in (0.003, 0.03):
         values = [result[name] for result in results(folder, lr)]

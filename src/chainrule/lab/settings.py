@@ -72,11 +72,13 @@ class Setting:
 
 
 def written(value: Any) -> str:
-    """A value for readers: as it is typed, but for three or more layers of one width.
+    """A value for readers: as it is typed, but for three or more layers of one width, and for a list without anything.
 
-    >>> written([500, 500, 500]), written([300, 100]), written(0.0001)
-    ('3 x 500', '300,100', '0.0001')
+    >>> written([500, 500, 500]), written([300, 100]), written([]), written(0.0001)
+    ('3 x 500', '300,100', 'none', '0.0001')
     """
+    if value == []:
+        return "none"
     if isinstance(value, list) and len(value) > 2 and len(set(value)) == 1:
         return f"{len(value)} x {value[0]}"
     return in_short(value)
