@@ -162,6 +162,16 @@ def test_a_setting_without_a_finished_run_is_not_judged_by_another(tmp_path):
     assert found.experiments[0].rows[0].values == {}  # what is left does not vary
 
 
+def test_a_training_that_fails_before_it_has_a_folder_ends_no_study(tmp_path):
+    short = {"dataset": "moons", "max_steps": 3}
+    plans = (Plan(short), Plan({**short, "model": "convnet-vu"}))  # a conv net reads no points
+    found = rerun(
+        dataclasses.replace(SMALL, experiments=(dataclasses.replace(MOONS, plans=plans),)), study_dir=tmp_path / "runs"
+    )
+    assert len(found.failures) == 1
+    assert [row.n for row in found.experiments[0].rows] == [1]
+
+
 def test_without_a_spread_there_is_no_interval_but_a_verdict(small):
     """Networks that learn nothing all have the same accuracy."""
     found, _ = small

@@ -433,7 +433,7 @@ def _differing(found: Sequence[Setting]) -> dict[str, list[str]]:
         told = {name: run.environment.get(name.lower()) for name in ("Python", "platform", "processor")}
         told["cores"] = run.environment.get("cpus")
         if blas := run.environment.get("blas"):
-            told["BLAS"] = f"{blas['name']} {blas['version']}"
+            told["BLAS"] = f"{blas.get('name')} {blas.get('version')}"
         for name, value in (told | run.environment.get("packages", {})).items():
             if value is not None:
                 values.setdefault(name, {})[str(value)] = None

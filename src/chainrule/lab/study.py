@@ -449,7 +449,8 @@ class _Runner:
         sweeps = tuple(self._sweep(plan, replace(at, plan=number)) for number, plan in enumerate(plans))
         runs = [run for found in sweeps for run in found.runs]
         finished = any(run.state == "finished" for run in runs)
-        begun = [run.run_dir for run in runs if run.state != "new"]  # also those that failed: survivors are no sample
+        # Also those that failed, for survivors are no sample; some fail before they have a folder.
+        begun = [run.run_dir for run in runs if (Path(run.run_dir) / "config.yaml").is_file()]
         return Done(experiment, sweeps, self._report(experiment, begun) if finished else None)
 
     def _sweep(self, plan: Plan, at: At) -> Sweep:
