@@ -10,8 +10,9 @@ import pytest
 
 from chainrule import OPS, Tensor, grad, mathml, nn, ops
 from chainrule.check import numeric_gradient
+from chainrule.docstrings import section
 from chainrule.errors import UserError
-from chainrule.explain import explain, formulas
+from chainrule.explain import explain
 from chainrule.explain.arrays import described, histogram, panels
 from chainrule.explain.examples import EXAMPLES, example, explain_classifier
 from chainrule.explain.latex import document
@@ -212,9 +213,9 @@ def test_the_course_tables_agree_with_truth(name):
 
 @pytest.mark.parametrize("op", sorted(OPS))
 def test_every_ops_formulas_become_mathml(op):
-    for section in ("Forward", "Backward", "Derivation"):
-        parts = formulas.section(op, section)
-        assert parts, f"{op} has no {section}"
+    for title in ("Forward", "Backward", "Derivation"):
+        parts = section(OPS[op], title)
+        assert parts, f"{op} has no {title}"
         for part in parts:
             made = mathml.display(part.text) if part.is_math else mathml.sentence(part.text)
             parser = HTMLParser()

@@ -5,11 +5,9 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from chainrule.cli.page import blocks
+from chainrule.docstrings import EXAMPLE, HEADING, LISTS, blocks
 
-SECTION = re.compile(r"([A-Z]\w+):(?: +(.*))?$", re.DOTALL)
 ITEM = re.compile(r"(\*{0,2}[\w, ]+?): (.*)$", re.DOTALL)
-LISTS = ("Args", "Raises", "Attributes")
 QUOTED = re.compile(r"(:\w+:`[^`]+`|``[^`]+``|`[^`]+`)")
 
 
@@ -29,29 +27,25 @@ def rst(doc: str) -> list[str]:
 
 
 def _converted(doc: str) -> Iterator[list[str]]:
-    section = ""
-    for block in blocks(doc.splitlines()):
-        indent = len(block[0]) - len(block[0].lstrip())
-        text = " ".join(line.strip() for line in block)
-        heading = SECTION.match(text) if not indent else None
-        if text and not indent:
-            section = heading[1] if heading else ""
+    for block in blocks(doc):
+        text = block.text
+        heading = HEADING.match(text) if not block.indent else None
         if not text:
             yield [""]
-        elif text.startswith(".. math::"):
-            yield ["", ".. math::", "", f"   {text.removeprefix('.. math::').strip()}", ""]
-        elif text.startswith(">>>"):
-            yield ["", *textwrap.dedent("\n".join(block)).splitlines(), ""]
+        elif block.formula is not None:
+            yield ["", ".. math::", "", f"   {block.formula}", ""]
+        elif text.startswith(EXAMPLE):
+            yield ["", *textwrap.dedent("\n".join(block.lines)).splitlines(), ""]
         elif heading:
-            yield ["", f".. rubric:: {heading[1]}", "", prose(heading[2] or ""), ""]
-        elif section in LISTS and (item := ITEM.match(text)):
+            yield ["", f".. rubric:: {heading['name']}", "", prose(text[heading.end() :].strip()), ""]
+        elif block.section in LISTS and (item := ITEM.match(text)):
             yield [f"* **{item[1].strip('*')}**: {prose(item[2])}"]
-        elif section in LISTS:
+        elif block.section in LISTS:
             yield [f"  {prose(text)}"]
         elif text.startswith(("- ", "* ")):
             yield [f"* {prose(text[2:])}"]
-        elif indent and not section:
-            yield ["", "::", "", *[f"   {line}" for line in block], ""]
+        elif block.indent and not block.section:
+            yield ["", "::", "", *[f"   {line}" for line in block.lines], ""]
         else:
             yield ["", prose(text), ""]
 

@@ -13,6 +13,7 @@ from planted.ops import op_mistakes, source
 
 from chainrule.check import CAUSES, draw
 from chainrule.derive import derive
+from chainrule.docstrings import summary
 from chainrule.engine import Op, Tensor
 from chainrule.errors import UsageError
 from chainrule.explain import explain
@@ -145,11 +146,6 @@ def code(text: str) -> Iterator[str]:
     yield ""
     yield from (f"   {line}" for line in lines)
     yield ""
-
-
-def summary(op: Op) -> str:
-    """The first sentence of its docstring."""
-    return " ".join((inspect.getdoc(op) or "").split("\n\n")[0].split())
 
 
 def title(text: str, line: str = "=") -> list[str]:

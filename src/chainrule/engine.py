@@ -17,7 +17,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +25,8 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from chainrule.docstrings import section
 
 Pullback = Callable[[Any], Any]
 Rule = Callable[..., tuple[Any, tuple[Any, ...]]]
@@ -166,8 +167,8 @@ class Op:
 
     def _repr_latex_(self) -> str | None:
         """In a notebook: the formulas of its docstring, forward and backward."""
-        doc = (inspect.getdoc(self.rule) or "").partition("Derivation:")[0]
-        lines = [" ".join(f[1].split()) for f in re.findall(r"^( *)\.\. math::(.*(?:\n\1 +\S.*)*)", doc, re.MULTILINE)]
+        parts = [*section(self, "Forward"), *section(self, "Backward")]
+        lines = [part.text for part in parts if part.is_math]
         aligned = r" \\ ".join(line if "&" in line else f"& {line}" for line in lines)
         return rf"$$\begin{{aligned}} {aligned} \end{{aligned}}$$" if lines else None
 

@@ -16,6 +16,7 @@ from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.text import Text
 
 from chainrule.cli import formula, show
+from chainrule.docstrings import EXAMPLE, HEADING, blocks, docstring, summary
 
 if TYPE_CHECKING:
     from chainrule import Op
@@ -41,7 +42,7 @@ def facts(op: "Op") -> dict[str, Any]:
         "module": op.__module__,
         "signature": f"{op.name}{inspect.signature(op.rule)}",
         "shapes": op.signature.text,
-        "summary": (inspect.getdoc(op) or "").split("\n\n")[0].replace("\n", " "),
+        "summary": summary(op),
     }
 
 
@@ -49,7 +50,7 @@ def details(op: "Op") -> dict[str, Any]:
     """One op with its docstring, the code of its rule, and what is declared on it, as JSON can hold it."""
     return {
         **facts(op),
-        "doc": inspect.getdoc(op),
+        "doc": docstring(op),
         "source": inspect.getsource(op.rule),
         "file": inspect.getsourcefile(op.rule),
         "line": inspect.getsourcelines(op.rule)[1],
@@ -184,64 +185,29 @@ def _without_docstring(source: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------ docstrings
 
-SECTION = re.compile(r"(?P<name>[A-Z]\w+):(?= |$)")
 ROLE = re.compile(r":math:`(?P<formula>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
 
 
 def _docstring(doc: str, width: int) -> Iterator[RenderableType]:
     """Paragraphs, headings, drawn formulas and highlighted examples, in the order of the docstring."""
-    for block in blocks(doc.splitlines()):
-        indent = len(block[0]) - len(block[0].lstrip())
-        text = " ".join(line.strip() for line in block)
-        if text.startswith(".. math::"):
-            for row in formula.display(text.removeprefix(".. math::"), width - indent - 2):
-                yield Text(" " * indent + row, style="magenta", no_wrap=True, overflow="ignore")
-        elif text.startswith(">>>"):
-            yield _code(textwrap.dedent("\n".join(block)), "pycon")
-        elif text:
-            yield Padding(_sentence(text), (0, 0, 0, indent), expand=False)
+    for block in blocks(doc):
+        if block.formula is not None:
+            for row in formula.display(block.formula, width - block.indent - 2):
+                yield Text(" " * block.indent + row, style="magenta", no_wrap=True, overflow="ignore")
+        elif block.text.startswith(EXAMPLE):
+            yield _code(textwrap.dedent("\n".join(block.lines)), "pycon")
+        elif block.text:
+            yield Padding(_sentence(block.text), (0, 0, 0, block.indent), expand=False)
         else:
             yield Text()
-
-
-def blocks(lines: list[str]) -> Iterator[list[str]]:
-    """Groups of lines that belong together; an empty line is a group of its own.
-
-    A line begins a new group if it is indented less or more than the first of the group, or starts a section, an
-    argument, a formula or an example. A formula goes on over the lines indented more than its directive.
-    """
-    block: list[str] = []
-    for line in lines:
-        if block and not _goes_on(block, line):
-            yield block
-            block = []
-        block.append(line)
-    if block:
-        yield block
-
-
-def _goes_on(block: list[str], line: str) -> bool:
-    first, indent, own = block[0].strip(), _indent(block[0]), _indent(line)
-    if not line.strip() or not first:
-        return False
-    if first.startswith(".. math::"):
-        return own > indent
-    if first.startswith(">>>"):
-        return True
-    starts = line.lstrip().startswith((".. math::", ">>>", "- ", "* ")) or SECTION.match(line.strip())
-    return own == indent and not starts and not re.match(r"\w+: ", line.strip())
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _sentence(text: str) -> Text:
     """Prose with its section name, code and formulas set apart."""
     made = Text()
-    if section := SECTION.match(text):
-        made.append(section[0], style="bold")
-        text = text[section.end() :]
+    if heading := HEADING.match(text):
+        made.append(heading[0], style="bold")
+        text = text[heading.end() :]
     end = 0
     for role in ROLE.finditer(text):
         made.append(text[end : role.start()])

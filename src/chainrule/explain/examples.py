@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 import numpy as np
 
 from chainrule import models, nn, ops
+from chainrule.docstrings import summary
 from chainrule.engine import Parameter
 from chainrule.errors import UsageError
 from chainrule.explain.tables import two_layer_tables
@@ -54,7 +54,7 @@ def listed() -> dict[str, str]:
     >>> listed()["vu-2023"]
     'The worked example of vu-2023: a sigmoid layer, softmax, -log of the right class; one input.'
     """
-    return {name: (inspect.getdoc(make) or "").split("\n\n")[0].replace("\n", " ") for name, make in EXAMPLES.items()}
+    return {name: summary(make) for name, make in EXAMPLES.items()}
 
 
 def _parameter(rng: np.random.Generator, *shape: int) -> Parameter:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from chainrule.explain import formulas
+from chainrule.docstrings import section
+from chainrule.engine import OPS
 from chainrule.explain.arrays import number, shape, statistics
 from chainrule.explain.tape import Explanation, Node, Table
 
@@ -74,8 +75,8 @@ def formula(explanation: Explanation) -> str:
 def _rules(explanation: Explanation) -> Iterator[str]:
     for op in dict.fromkeys(node.op for node in explanation.ops if node.op):
         yield rf"\paragraph{{{_escaped(op)}}}"
-        for section in ("Forward", "Backward"):
-            for part in formulas.section(op, section):
+        for title in ("Forward", "Backward"):
+            for part in section(OPS.get(op), title):
                 if part.is_math:
                     yield rf"\begin{{align*}} {part.text} \end{{align*}}"
 

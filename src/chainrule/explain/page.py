@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from chainrule import mathml
-from chainrule.explain import formulas
+from chainrule.docstrings import Part, section, summary
+from chainrule.engine import OPS
 from chainrule.explain.arrays import WHOLE, Panel, histogram, number, panels, shape, statistics
 from chainrule.explain.layout import drawing
 from chainrule.explain.tape import Explanation
@@ -71,26 +72,21 @@ def _part(name: str) -> str:
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _formulas(op: str) -> dict[str, str]:
+def _formulas(name: str) -> dict[str, str]:
     """The sections of an op's docstring as HTML."""
-    return {
-        "result": _result(op),
-        "summary": mathml.sentence(formulas.summary(op)),
-        "forward": _html(formulas.section(op, "Forward")),
-        "backward": _html(formulas.section(op, "Backward")),
-        "derivation": _html(formulas.derivation(op)),
-        "source": _html(formulas.section(op, "Source")),
-    }
+    op = OPS.get(name)
+    sections = {each.lower(): _html(section(op, each)) for each in ("Forward", "Backward", "Derivation", "Source")}
+    return {"result": _result(section(op, "Forward")), "summary": mathml.sentence(summary(op)), **sections}
 
 
-def _result(op: str) -> str:
+def _result(forward: list[Part]) -> str:
     """The letter that an op's formulas give its value: the first one of its forward."""
-    found = [part.text for part in formulas.section(op, "Forward") if part.is_math]
+    found = [part.text for part in forward if part.is_math]
     letter = re.match(r"[A-Za-z]", found[0]) if found else None
     return "" if letter is None else letter[0].lower() if letter[0] == "Y" else letter[0]
 
 
-def _html(parts: list[formulas.Part]) -> str:
+def _html(parts: list[Part]) -> str:
     return "".join(
         f'<div class="formula">{mathml.display(part.text)}</div>'
         if part.is_math

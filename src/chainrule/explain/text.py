@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from chainrule.explain import formulas
+from chainrule.docstrings import section
+from chainrule.engine import OPS
 from chainrule.explain.arrays import number, shape, statistics
 from chainrule.explain.tape import Explanation, Node, Table
 
@@ -88,7 +89,7 @@ def _half(explanation: Explanation, title: str, ops: list[Node], draw: Draw, wid
         heading.append("   " + " · ".join(filter(None, [node.module, node.place])), "dim")
         yield heading
         if node.op not in first:
-            for part in formulas.section(node.op, title):
+            for part in section(OPS.get(node.op), title):
                 if part.is_math:
                     for row in draw(part.text, width - 6):
                         yield Text("     " + row, "magenta", no_wrap=True, overflow="ignore")
