@@ -81,6 +81,7 @@ STUDY = Study(
             "A wider and a deeper perceptron, with Adam, 5,000 steps",
             (
                 Plan({**ADAM, "hidden": WIDE}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
+                Plan({**ADAM, "hidden": WIDE, "lr": 0.0001, "dropout": 0.3}, seeds=3),
                 Plan({**ADAM, "hidden": DEEP}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
             ),
             {**QUICK, "lr": 0.001},
@@ -93,8 +94,8 @@ STUDY = Study(
         ),
         Experiment(
             "resnet18",
-            "ResNet-18, untrained at first, on images of 32 x 32",
-            (Plan({**IMAGES, "model": "resnet18"}, seeds=3),),
+            "ResNet-18, untrained at first, on images of 32 x 32, 2,000 steps",
+            (Plan({**IMAGES, "model": "resnet18", "max_steps": 2000}, seeds=3),),
             FEW,
         ),
         Experiment(
