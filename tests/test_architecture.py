@@ -1,10 +1,14 @@
 """The house: who may import whom, how long the core may be, and that it runs on NumPy alone."""
 
 import ast
+import importlib.metadata
 import io
+import itertools
+import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,6 +100,25 @@ def test_arrows_go_one_way(path):
 
 def test_every_part_is_in_the_table():
     assert {part_of(p) for p in ROOT.rglob("*.py")} - {"__init__", "__main__"} <= ALLOWED.keys()
+
+
+def test_what_is_imported_is_declared():
+    """By the package itself, not only by one that needs it too. What `dev` and `bench` install is not the users'."""
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["project"]
+    extras = [
+        project["optional-dependencies"][name] for name in project["optional-dependencies"].keys() - {"dev", "bench"}
+    ]
+    declared = {re.match(r"[\w.-]+", each)[0].lower() for each in itertools.chain(project["dependencies"], *extras)}
+    distributions = importlib.metadata.packages_distributions()
+    theirs = {"pytest", "jax"}  # the plugin runs in the user's pytest, functions of JAX come with the user's JAX
+    names = {name.partition(".")[0] for path in ROOT.rglob("*.py") for name in imported(path)} - theirs
+    third = {
+        name: distributions[name]
+        for name in names - set(sys.stdlib_module_names) - {"chainrule"}
+        if name in distributions
+    }
+    assert len(third) > 15
+    assert [name for name, ours in third.items() if not {each.lower() for each in ours} & declared] == []
 
 
 @pytest.mark.parametrize("part", ["data", "optim"])

@@ -1,6 +1,7 @@
 """Every Python block in the documents runs, top to bottom, in one namespace per document."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from chainrule import OPS
 from chainrule.check import draw, gradcheck
+from chainrule.cli import main
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,6 +50,31 @@ def test_the_op_that_contributing_shows_is_right():
         inputs = draw(op, sample, np.random.default_rng(0))
         assert gradcheck(op, inputs, rtol=1e-8)
         np.testing.assert_allclose(op(*inputs), op.textbook(*inputs), rtol=1e-14)
+
+
+def samples():
+    """What the documents show after `$ chainrule derive` or `explain`: the command, what follows it."""
+    for document in DOCUMENTS:
+        for block in re.finditer(
+            r"^    \$ chainrule (.*)\n((?:    (?!\$).*\n|\n)+)", document.read_text(), re.MULTILINE
+        ):
+            command = shlex.split(block[1])
+            if command[0] in ("derive", "explain") and "--answer-file" not in command:
+                yield pytest.param(command, block[2], id=f"{document.name}: {block[1]}")
+
+
+@pytest.mark.parametrize(("command", "shown"), list(samples()))
+def test_what_the_documents_show_of_a_command_is_its_output(command, shown, capsys):
+    with pytest.raises(SystemExit):
+        main(command)
+    printed = flowing(capsys.readouterr().out)
+    for line in shown.replace("...", "").splitlines():
+        assert flowing(line) in printed
+
+
+def flowing(text):
+    """Wrapped anywhere, and without the largest error, which is another one on another machine."""
+    return re.sub(r"relative error \S+", "relative error", " ".join(text.split()))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)

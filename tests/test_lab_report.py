@@ -168,6 +168,19 @@ def test_the_chosen_setting_has_the_highest_validation_accuracy(found):
     assert list(means.values()) == sorted(means.values(), reverse=True)
 
 
+def test_a_run_whose_config_was_changed_is_no_evidence_of_the_other_setting(folder, tmp_path):
+    shutil.copytree(folder / "0.03-0", tmp_path / "edited")
+    shutil.copytree(folder / "0.03-1", tmp_path / "as-it-was")
+    config = tmp_path / "edited" / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.03", "lr: 0.01"))
+    found = report([tmp_path])
+    (left,) = found.left_out
+    assert left.path == str(tmp_path / "edited")
+    assert "was changed since the run began" in left.reason
+    ((setting,),) = [section.settings for section in found.sections]
+    assert (setting.n, setting.unfinished) == (1, ())
+
+
 def test_an_unfinished_run_is_left_out_and_named(found, folder):
     (left,) = found.left_out
     assert left.path == str(folder / "unfinished")

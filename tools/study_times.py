@@ -5,7 +5,6 @@ core for each finished run, by the hash of its config. `chainrule study` says by
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def main(runs: Path) -> None:
 def threads(run_dir: Path) -> int:
     """Those that the run had."""
     stored = json.loads((run_dir / "environment.json").read_text())
-    return int(stored["variables"].get("CHAINRULE_NUM_THREADS", stored.get("cpus") or os.cpu_count()))
+    return stored.get("threads") or int(stored["variables"].get("CHAINRULE_NUM_THREADS", stored["cpus"]))
 
 
 if __name__ == "__main__":

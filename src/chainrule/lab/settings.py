@@ -13,7 +13,7 @@ from chainrule.errors import UserError
 from chainrule.lab.jobs import error_of
 from chainrule.lab.plan import in_short, without_folders
 from chainrule.train.config import TrainConfig, idle
-from chainrule.train.folder import checkpoint_path, read_config
+from chainrule.train.folder import check_unchanged, checkpoint_path, read_config
 from chainrule.train.metrics import read_csv
 
 # What a run is started from, where its files are, what else it writes: no part of a setting.
@@ -126,11 +126,14 @@ def read(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[LeftOut], list[
     for path in paths:
         try:
             config = read_config(path)
+            facts, weights = _saved(checkpoint_path(path, "best"))
+            if "config" in facts:
+                check_unchanged(path, config, facts["config"])
         except UserError as error:
             left_out.append(LeftOut(str(path), str(error)))
             continue
         try:
-            run = _read(path, config)
+            run = _read(path, config, facts.get("data", {}).get("name", config.dataset), weights)
         except UserError as error:
             left_out.append(LeftOut(str(path), str(error)))
             unfinished.append(config)
@@ -204,7 +207,7 @@ def _key(run: FinishedRun) -> str:
     return json.dumps([run.data, run.weights, _kept(run.config)])
 
 
-def _read(path: Path, config: TrainConfig) -> FinishedRun:
+def _read(path: Path, config: TrainConfig, data: str, weights: int | None) -> FinishedRun:
     try:
         result = json.loads((path / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -219,19 +222,16 @@ def _read(path: Path, config: TrainConfig) -> FinishedRun:
         environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         environment = {}
-    data, weights = _network(checkpoint_path(path, "best"))
-    return FinishedRun(
-        path, config, data or config.dataset, weights, result, read_csv(path / "metrics.csv"), environment
-    )
+    return FinishedRun(path, config, data, weights, result, read_csv(path / "metrics.csv"), environment)
 
 
-def _network(path: Path) -> tuple[str | None, int | None]:
-    """The name of the data and the size of the network's state, out of the header of a checkpoint alone."""
+def _saved(path: Path) -> tuple[dict[str, Any], int | None]:
+    """What a checkpoint says of its run, and the size of the network's state, out of its header alone."""
     try:
         with open(path, "rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         facts = json.loads(json.loads(header["__metadata__"]["chainrule"])["facts"])
         weights = sum(math.prod(entry["shape"]) for name, entry in header.items() if name.startswith("model."))
-        return facts["data"]["name"], weights
+        return (facts, weights) if isinstance(facts["data"]["name"], str) else ({}, None)
     except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+        return {}, None

@@ -12,14 +12,14 @@ from chainrule import processor
 
 
 def environment() -> dict[str, Any]:
-    """Python, the platform, the versions, the BLAS behind NumPy and what sets its threads, as JSON-able values.
+    """Python, the platform, the versions, the kernels' threads, the BLAS behind NumPy and its, as JSON-able values.
 
     PyTorch is among them where it is loaded, as it is by the engine of that name.
 
     Results are bit for bit the same where all of these are.
 
     >>> sorted(environment())
-    ['blas', 'cpus', 'packages', 'platform', 'processor', 'python', 'variables']
+    ['blas', 'cpus', 'packages', 'platform', 'processor', 'python', 'threads', 'variables']
     """
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     names = ("CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
@@ -30,6 +30,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor.name(),
         "cpus": os.cpu_count(),
+        "threads": processor.threads(),
         "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
         "packages": {name: version(name) for name in packages},
         "variables": {name: os.environ[name] for name in names if name in os.environ},

@@ -107,6 +107,17 @@ def read_config(run_dir: Path) -> TrainConfig:
     return configure({}, file=run_dir / "config.yaml")
 
 
+def check_unchanged(run_dir: Path, config: TrainConfig, begun_with: dict[str, Any]) -> None:
+    """Raises `UserError` if the config that a checkpoint of the run holds is another one.
+
+    >>> check_unchanged(Path("run"), TrainConfig(hidden=20), {"hidden": [10]})
+    Traceback (most recent call last):
+    chainrule.errors.UserError: run/config.yaml was changed since the run began: put it back, or begin a new run
+    """
+    if configure(begun_with | {"data_dir": config.data_dir}) != config:
+        raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
+
+
 def _require(run_dir: Path) -> None:
     if not run_dir.is_dir():
         raise UserError(f"no such run folder: {run_dir}")

@@ -7,13 +7,12 @@ from pathlib import Path
 from chainrule import data as datasets
 from chainrule import models
 from chainrule.data import Dataset
-from chainrule.errors import UserError
 from chainrule.interop.weights import load_pretrained
 from chainrule.models.transfer import freeze
 from chainrule.nn import Module
 from chainrule.train import checkpoint, folder, parallel
 from chainrule.train.checkpoint import Checkpoint
-from chainrule.train.config import TrainConfig, configure
+from chainrule.train.config import TrainConfig
 from chainrule.train.events import Downloading, Listener, Remark, Result
 from chainrule.train.loop import Training, generator
 
@@ -155,8 +154,7 @@ def stored(run_dir: Path, kind: str) -> tuple[TrainConfig, Checkpoint]:
     """
     config = folder.read_config(run_dir)
     saved = checkpoint.load(folder.checkpoint_path(run_dir, kind))
-    if configure(saved.facts["config"] | {"data_dir": config.data_dir}) != config:
-        raise UserError(f"{run_dir / 'config.yaml'} was changed since the run began: put it back, or begin a new run")
+    folder.check_unchanged(run_dir, config, saved.facts["config"])
     return config, saved
 
 
