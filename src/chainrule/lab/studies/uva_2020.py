@@ -12,6 +12,7 @@ VALIDATED: dict[str, Any] = {"preset": "uva-2020", "val_size": 5000, "eval_train
 BY_HAND = VALIDATED | {"engine": "layers"}
 TORCH = VALIDATED | {"engine": "torch", "init": "pytorch"}
 ADAM = TORCH | {"optimizer": "adam", "max_steps": 5000, "eval_freq": 250}
+TUNED = ADAM | {"schedule": "cosine", "augment": ["flip"]}
 WIDE, DEEP = (800, 600, 400), (100, 100, 50, 50, 50, 50)
 IMAGES: dict[str, Any] = {"preset": "uva-2020", "val_size": 5000}
 QUICK: dict[str, Any] = {"max_steps": 30, "eval_freq": 15, "eval_train": 500, "seeds": 1}
@@ -78,11 +79,12 @@ STUDY = Study(
         ),
         Experiment(
             "wide-deep",
-            "A wider and a deeper perceptron, with Adam, 5,000 steps",
+            "A wider and a deeper perceptron, with Adam, 5,000 steps; tuned: with flips, a falling rate and, the wide one, dropout",
             (
                 Plan({**ADAM, "hidden": WIDE}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
-                Plan({**ADAM, "hidden": WIDE, "lr": 0.0001, "dropout": 0.3}, seeds=3),
                 Plan({**ADAM, "hidden": DEEP}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
+                Plan({**TUNED, "hidden": WIDE, "lr": 0.0003, "dropout": 0.3}, seeds=3),
+                Plan({**TUNED, "hidden": DEEP}, grid={"lr": [0.0003, 0.001]}, seeds=3),
             ),
             {**QUICK, "lr": 0.001},
         ),
