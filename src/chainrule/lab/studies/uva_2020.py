@@ -79,7 +79,7 @@ STUDY = Study(
         ),
         Experiment(
             "wide-deep",
-            "A wider and a deeper perceptron, with Adam, 5,000 steps; tuned: with flips, a falling rate and, the wide one, dropout",
+            "A wider and a deeper perceptron, with Adam, 5,000 steps; tuned: flips, a falling rate, dropout",
             (
                 Plan({**ADAM, "hidden": WIDE}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
                 Plan({**ADAM, "hidden": DEEP}, grid={"lr": [0.0001, 0.0003, 0.001]}, seeds=3),
