@@ -19,6 +19,8 @@ AVX512_KERNELS = "SkylakeX"
 AVX2_KERNELS = {"Haswell", "Zen"}
 NEEDED = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # by the SkylakeX kernels
 THREADS = "CHAINRULE_NUM_THREADS"
+#: What sets the threads of the libraries that compute beside the kernels.
+OTHER_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 too_late = False  #: NumPy was loaded before its kernels could be chosen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+import os
 import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,8 @@ def _line_of(err: BaseException, code: Mapping[str, FunctionType]) -> str:
 @functools.cache
 def _is_library(file: str) -> bool:
     folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    return file.startswith((*folders, str(Path(__file__).parents[1]), "<frozen", "<__array_function__"))
+    inside = tuple(os.path.join(folder, "") for folder in (*folders, str(Path(__file__).parents[1])))
+    return file.startswith((*inside, "<frozen", "<__array_function__"))
 
 
 def _line(file: str, number: int) -> str:

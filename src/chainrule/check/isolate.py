@@ -22,14 +22,13 @@ from typing import IO, Any
 
 from chainrule.check.report import ORDER, Finding, GradReport
 from chainrule.errors import UsageError
+from chainrule.processor import OTHER_THREADS
 
 STARTUP = 60.0  # seconds that the interpreter may take to be ready; it takes half a second
 GRACE = 3.0  # seconds after the time limit until the process, which should have ended itself, is killed
 KEPT = 4096  # bytes of what the user's code printed, the last ones
 SHOWN, WIDTH = 5, 100  # so many lines of them are shown, so many characters of a line
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+ONE_THREAD = dict.fromkeys(OTHER_THREADS, "1")
 
 GUESSED = (
     "shapes marked (guessed) are only those with which forward runs; a layer that is meant for others is to be checked "

@@ -10,6 +10,7 @@ import ast
 import functools
 import linecache
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ import chainrule
 from chainrule.check.target import Target
 from chainrule.engine import NUMPY, Op, Signature, Tensor, watching
 
-HOUSE = tuple(str(Path(module.__file__).parent) for module in (chainrule, np) if module.__file__)
+HOUSE = tuple(os.path.join(Path(module.__file__).parent, "") for module in (chainrule, np) if module.__file__)
 
 RETURNED = "return"
 

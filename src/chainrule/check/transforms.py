@@ -162,9 +162,7 @@ def _changing_factor(ratios: Sequence[float], what: str, place: str) -> Explanat
             evidence = f"yours = {text} x {what}, with n = {seen}"
             return Explanation("ddof", evidence, "divide by the n that forward divides by", place, firm=True)
     seen = ", ".join(dict.fromkeys(pretty(r) for r in ratios))
-    return Explanation(
-        "factor", f"yours = {what} x a number that changes with the sizes or the point: {seen}", "", place
-    )
+    return Explanation("factor", f"yours = {what} x {CHANGES}: {seen}", "", place)
 
 
 def _constant_factor(c: float, probes: Sequence[Probe], what: str, place: str) -> Explanation:

@@ -100,7 +100,7 @@ class Worker:
                 self.tell("failed", what=f"{type(error).__name__}: {error.msg}", where=where)
                 return
             case MemoryError():
-                what = f"MemoryError: {error} (the limit is {self.job['memory']} MB, --memory)"
+                what = f"MemoryError: {error} (the limit is {self.job['memory']} MiB, --memory)"
             case _:
                 what = f"{type(error).__name__}: {error}"
         frames = traceback.extract_tb(error.__traceback__)

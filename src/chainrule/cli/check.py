@@ -31,9 +31,9 @@ EXIT_CODES = {"correct": 0, "wrong": 1, "inconclusive": 3}
 @click.option(
     "--memory",
     type=click.IntRange(min=1),
-    metavar="MB",
+    metavar="MIB",
     default=4096,
-    help="Memory that the code of the file may use, in MB (default: 4096).",
+    help="Memory that the code of the file may use, in MiB (default: 4096).",
 )
 @json_option("file, status and a report for each thing that was checked")
 @debug_option
@@ -53,7 +53,7 @@ def check(
 
     file, name = _split(target)
     console = show.console(stderr=True)
-    columns = SpinnerColumn(style="cyan"), TextColumn("{task.description}")
+    columns = SpinnerColumn(style="cyan"), TextColumn("{task.description}", markup=False)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"importing {file.name}")
 

@@ -1,6 +1,5 @@
 """`chainrule compare`: the same training by several engines, side by side."""
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import rich_click as click
 
 from chainrule.cli import show
 from chainrule.cli.options import ConfigCommand, debug_option, examples, given, json_option
+from chainrule.errors import UsageError
 
 
 @click.command(
@@ -47,15 +47,18 @@ def compare(
     """
     from chainrule import lab, train
     from chainrule.lab.picture import comparison_figure
+    from chainrule.train.folder import new_path
     from chainrule.train.pictures import save_figure
 
     config = train.configure(given(parameters), file=file)
+    path = new_path(f"compare-{config.model}", ".png") if picture is None else Path(picture)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"the picture is a PNG: name it {path.with_suffix('.png')}")
     names = [name.strip() for name in engines.split(",") if name.strip()]
     with show.console(stderr=True).status("loading the data") as status:
         found = lab.compare(
             config, names, steps=steps, progress=lambda name: status.update(f"{name}: {steps} steps, and step 1 twice")
         )
-    path = Path(picture or f"runs/compare-{config.model}-{time.strftime('%Y%m%d-%H%M%S')}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_figure(comparison_figure(found), path)
     show.console(stderr=as_json).print(show.comparison(found), show.unbroken(f"\n  {path}"), crop=False)

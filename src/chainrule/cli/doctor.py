@@ -22,7 +22,11 @@ from chainrule.errors import UsageError, UserError
 OPTIONAL = (
     ("torch", "torch", "for --engine torch and chainrule compare"),
     ("onnx", "onnx", "for chainrule export --onnx"),
+    ("sklearn", "scikit-learn", "for chainrule.interop.sklearn"),
+    ("dask", "distributed", "for chainrule sweep --backend dask"),
+    ("ray", "ray", "for chainrule sweep --backend ray"),
     ("tensorboard", "tensorboardX", "for --tensorboard"),
+    ("mlflow", "mlflow-skinny", "for --log mlflow"),
 )
 
 
@@ -58,12 +62,16 @@ def _software() -> Iterator[Finding]:
     for requirement in requires("chainrule") or []:
         if "extra ==" not in requirement:
             package = re.split(r"[<>=!~ ;\[]", requirement)[0]
-            yield Finding(package, version(package))
+            yield _installed(package, f"chainrule needs it: pip install '{requirement}'")
     for extra, package, purpose in OPTIONAL:
-        try:
-            yield Finding(package, version(package))
-        except PackageNotFoundError:
-            yield Finding(package, "not installed", f"optional, {purpose}: pip install 'chainrule[{extra}]'")
+        yield _installed(package, f"optional, {purpose}: pip install 'chainrule[{extra}]'")
+
+
+def _installed(package: str, advice: str) -> Finding:
+    try:
+        return Finding(package, version(package))
+    except PackageNotFoundError:
+        return Finding(package, "not installed", advice)
 
 
 def _processor() -> Iterator[Finding]:

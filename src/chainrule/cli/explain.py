@@ -58,9 +58,9 @@ DEFAULT = "\0"  # --page without a value
 @click.option(
     "--memory",
     type=click.IntRange(min=1),
-    metavar="MB",
+    metavar="MIB",
     default=4096,
-    help="Memory that the code of a file may use, in MB (default: 4096).",
+    help="Memory that the code of a file may use, in MiB (default: 4096).",
 )
 @json_option("the nodes with their values, gradients and edges")
 @debug_option

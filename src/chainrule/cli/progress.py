@@ -32,7 +32,7 @@ class View:
         self._shown = time.monotonic()
         self._files: dict[str, TaskID] = {}
         self._downloads = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(style="dim", complete_style="cyan", finished_style="green"),
             DownloadColumn(),
             TransferSpeedColumn(),
@@ -43,7 +43,7 @@ class View:
         self._steps = Progress(
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None, style="dim", complete_style="cyan"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=console,

@@ -1,6 +1,5 @@
 """`chainrule report`: finished runs side by side, with what may be said of their differences."""
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +68,14 @@ def report(
     """
     from chainrule.lab.pages import Pages
     from chainrule.lab.report import report as report_of
+    from chainrule.train.folder import new_path
 
     names = None if compare is None else [name.strip() for name in compare.split(",") if name.strip()]
     with show.console(stderr=True).status("reading the runs") as status:
         found = report_of(runs, metric=metric, compare=names, samples=samples)
         status.update("drawing the charts")
         pages = Pages(found)
-        written = pages.write(Path(output or f"runs/report-{time.strftime('%Y%m%d-%H%M%S')}"), with_latex=latex)
+        written = pages.write(Path(output) if output else new_path("report"), with_latex=latex)
     show.console(stderr=as_json).print(_shown(pages, written), crop=False)
     if as_json:
         show.json_line(asdict(found) | {"files": written})

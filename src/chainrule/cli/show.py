@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where a command prints; colours and width follow the terminal, NO_COLOR is respected."""
-    return Console(stderr=stderr, highlight=False)
+    """Where a command prints; colours and width follow the terminal, NO_COLOR is respected.
+
+    Brackets are brackets: names of data, folders and classes are the user's.
+    """
+    return Console(stderr=stderr, highlight=False, markup=False)
 
 
 def error(message: str) -> None:

@@ -92,12 +92,20 @@ def locate(
     return files
 
 
-def _candidates(source: Source, data_dir: str | Path | None) -> Iterator[Path]:
+def named_folder(data_dir: str | Path | None = None) -> Path | None:
+    """`data_dir`, else the folder that CHAINRULE_DATA names, else None. Raises UserError if there is no such folder."""
     by, named = ("data_dir", data_dir) if data_dir is not None else (ENVIRONMENT, os.environ.get(ENVIRONMENT))
-    if named:
-        root = Path(named).expanduser()
-        if not root.is_dir():
-            raise UserError(f"no such folder: {named} (named by {by})")
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"no such folder: {named} (named by {by})")
+    return folder
+
+
+def _candidates(source: Source, data_dir: str | Path | None) -> Iterator[Path]:
+    root = named_folder(data_dir)
+    if root is not None:
         yield from (root / folder for folder in (*source.folders, ""))
     if data_dir is None:
         yield from (cache() / folder for folder in (*source.folders, ""))

@@ -148,7 +148,7 @@ class Derivation:
             for g in self.gradients:
                 items += self._derived(g, style)
         items.append(Paragraph(self.verified.text, proof=True))
-        return Document(self.name, items)
+        return Document(items)
 
     def _assumptions(self, style: Unicode) -> list[str]:
         shapes = ", ".join(f"`{name}`: {_dims(shape)}" for name, shape in self.program.shapes.items())

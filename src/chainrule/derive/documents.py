@@ -57,7 +57,6 @@ class Equations:
 class Document:
     """All of it."""
 
-    name: str
     items: list[Title | Paragraph | Equations] = field(default_factory=list)
 
 
@@ -84,8 +83,6 @@ def as_text(document: Document, width: int) -> str:
     blocks = []
     for item in document.items:
         match item:
-            case Title(text, 1):
-                blocks.append(plain(text))
             case Title(text):
                 blocks.append(plain(text))
             case Paragraph(text, proof):

@@ -11,15 +11,9 @@ from chainrule.docstrings import section
 from chainrule.engine import OPS
 from chainrule.explain.arrays import number, shape, statistics
 from chainrule.explain.tape import Explanation, Node, Table
+from chainrule.latex import escaped
 
 FEW = 36  # entries up to which an array is written as a matrix
-ESCAPED = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: "\\" + character for character in "#$%&_{}"},
-}
-UNICODE = {"…": r"\ldots{}", "×": r"$\times$", "−": "$-$", "·": r"$\cdot$"}
 DOCUMENT = r"""\documentclass[a4paper]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -42,7 +36,7 @@ def document(explanation: Explanation) -> str:
     True
     """
     parts = [
-        rf"\section*{{{_escaped(explanation.title)}}}",
+        rf"\section*{{{escaped(explanation.title)}}}",
         r"\subsection*{Rules}",
         *_rules(explanation),
         r"\section*{Forward}",
@@ -51,7 +45,7 @@ def document(explanation: Explanation) -> str:
         *_table(("", "op", "gradient coming in", "gradients going out"), "rlll", _backward(explanation)),
     ]
     for table in explanation.tables:
-        parts.append(rf"\section*{{{_escaped(table.title)}}}")
+        parts.append(rf"\section*{{{escaped(table.title)}}}")
         parts += _table(table.columns, "l" * len(table.columns), _course(table))
     return DOCUMENT % "\n".join(parts)
 
@@ -64,7 +58,7 @@ def formula(explanation: Explanation) -> str:
     True
     """
     rows = [
-        rf"\text{{{_escaped(node.name)}}} & {_numbers(node.value)} & {_numbers(node.gradient)}"
+        rf"\text{{{escaped(node.name)}}} & {_numbers(node.value)} & {_numbers(node.gradient)}"
         for node in explanation.nodes
         if node.gradient is not None
     ]
@@ -74,7 +68,7 @@ def formula(explanation: Explanation) -> str:
 
 def _rules(explanation: Explanation) -> Iterator[str]:
     for op in dict.fromkeys(node.op for node in explanation.ops if node.op):
-        yield rf"\paragraph{{{_escaped(op)}}}"
+        yield rf"\paragraph{{{escaped(op)}}}"
         for title in ("Forward", "Backward"):
             for part in section(OPS.get(op), title):
                 if part.is_math:
@@ -98,11 +92,11 @@ def _backward(explanation: Explanation) -> Iterator[list[str]]:
 
 
 def _op(explanation: Explanation, node: Node) -> str:
-    return rf"\texttt{{{_escaped(node.name)}}} = \texttt{{{_escaped(explanation.expression(node))}}}"
+    return rf"\texttt{{{escaped(node.name)}}} = \texttt{{{escaped(explanation.expression(node))}}}"
 
 
 def _named(node: Node, array: np.ndarray | None, over: str) -> str:
-    name = node.name if re.fullmatch("[A-Za-z]", node.name) else rf"\text{{{_escaped(node.name)}}}"
+    name = node.name if re.fullmatch("[A-Za-z]", node.name) else rf"\text{{{escaped(node.name)}}}"
     return f"{over.format(name)} = {_numbers(array)}"
 
 
@@ -120,13 +114,13 @@ def _upright(array: np.ndarray) -> np.ndarray:
 
 
 def _sentence(cell: str) -> str:
-    return rf"$\displaystyle {cell.strip('$')}$" if cell.startswith("$") else _escaped(cell)
+    return rf"$\displaystyle {cell.strip('$')}$" if cell.startswith("$") else escaped(cell)
 
 
 def _table(columns: tuple[str, ...], align: str, rows: Iterator[list[str]]) -> Iterator[str]:
     yield rf"\begin{{longtable}}{{@{{}}{align}@{{}}}}"
     yield r"\toprule"
-    yield " & ".join(map(_escaped, columns)) + r" \\ \midrule \endhead"
+    yield " & ".join(map(escaped, columns)) + r" \\ \midrule \endhead"
     for row in rows:
         yield " & ".join(row) + r" \\ \addlinespace[5pt]"
     yield r"\bottomrule"
@@ -144,17 +138,10 @@ def _numbers(array: np.ndarray | None) -> str:
         inside = r" \\ ".join(" & ".join(map(_figure, row)) for row in rows)
         return rf"\begin{{bmatrix}} {inside} \end{{bmatrix}}"
     found = ", ".join(f"{key} ${_figure(value)}$" for key, value in statistics(array).items() if value is not None)
-    return rf"\text{{{_escaped(shape(array))}: {found}}}"
+    return rf"\text{{{escaped(shape(array))}: {found}}}"
 
 
 def _figure(value: float) -> str:
     mantissa, e, exponent = number(value).replace("−", "-").partition("e")
     written = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\text{NaN}"}.get(mantissa, mantissa)
     return rf"{written} \cdot 10^{{{exponent}}}" if e else written
-
-
-def _escaped(text: str) -> str:
-    written = "".join(ESCAPED.get(character, character) for character in text)
-    for character, command in UNICODE.items():
-        written = written.replace(character, command)
-    return written

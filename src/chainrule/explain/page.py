@@ -18,6 +18,7 @@ from chainrule.engine import OPS
 from chainrule.explain.arrays import WHOLE, Panel, histogram, number, panels, shape, statistics
 from chainrule.explain.layout import drawing
 from chainrule.explain.tape import Explanation
+from chainrule.explain.text import facts
 
 ALL_CELLS = 120_000  # numbers on a page, about; many arrays get fewer each
 THUMB, THUMB_SIDE = 28.0, 7  # a card's picture of an array: its size, its most rows and columns
@@ -39,6 +40,7 @@ def page(explanation: Explanation) -> str:
     ops = {node.op: None for node in explanation.ops if node.op}
     return _template().render(
         explanation=explanation,
+        facts=facts(explanation),
         drawing=found,
         formulas={op: _formulas(op) for op in ops},
         parameters=[node for node in explanation.nodes if node.kind == "parameter"],
@@ -110,7 +112,6 @@ def _tape(explanation: Explanation, groups: list[dict[str, Any]]) -> dict[str, A
         return None if array is None else place[id(array)]
 
     return {
-        "title": explanation.title,
         "nodes": [
             {
                 "name": node.name,
@@ -137,7 +138,6 @@ def _array(array: np.ndarray, cells: int) -> dict[str, Any]:
     whole = math.prod(array.shape[:-2])
     return {
         "shape": array.shape,
-        "dtype": str(array.dtype),
         "statistics": {key: _number(value) for key, value in statistics(array).items()},
         "panels": [{"index": p.index, "block": p.block, "cells": _cells(p, array.size <= cells)} for p in drawn],
         "more": whole - len(drawn),

@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
-import chainrule
-from chainrule.check.record import Place, place_of
+from chainrule.check.record import HOUSE, Place, place_of
 from chainrule.engine import Op, Parameter, Tensor, watching
 from chainrule.errors import UserError
 from chainrule.nn import Module
 
-HOUSE = tuple(str(Path(module.__file__).parent) for module in (chainrule, np) if module.__file__)
 EXAMPLES = str(Path(__file__).with_name("examples.py"))  # whose lines are shown as a user's are
 SHORT = 14  # characters of an expression that may stand for a name
 JACOBIAN_SIDE = 16  # entries of input and of output up to which a local Jacobian is computed
@@ -163,7 +161,7 @@ class Explanation:
         }
 
     def save(self, path: Path) -> None:
-        """Write all of it to an `.npz` file that holds arrays and JSON alone."""
+        """Write all but the tables to an `.npz` file that holds arrays and JSON alone."""
         arrays: dict[str, np.ndarray] = {}
 
         def keep(array: np.ndarray | None) -> str | None:

@@ -70,6 +70,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return {name: decode(entry["dtype"], entry["data"]).reshape(entry["shape"]) for name, entry in sorted(entries)}
 
 
+def require_safetensors(path: Path) -> None:
+    """Raises `UsageError` if a file of weights is to have another suffix."""
+    if path.suffix != ".safetensors":
+        raise UsageError(f"weights are written as safetensors: name the file {path.with_suffix('.safetensors')}")
+
+
 def save_weights(model: Module | Mapping[str, np.ndarray], path: str | Path) -> None:
     """Writes a network's arrays, or those of a state dict, to a safetensors file that PyTorch's users can load too.
 
@@ -93,8 +99,7 @@ def save_weights(model: Module | Mapping[str, np.ndarray], path: str | Path) -> 
     from safetensors.numpy import save
 
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise UsageError(f"weights are written as safetensors: name the file {path.with_suffix('.safetensors')}")
+    require_safetensors(path)
     state = model.state_dict() if isinstance(model, Module) else model
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     for name, array in arrays.items():

@@ -22,17 +22,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from chainrule import processor
+from chainrule.data.fetch import ENVIRONMENT
 from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.train import TrainConfig, checkpoint, events, folder, resume, run
 
-THREADS = (
-    "CHAINRULE_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 LOOK = 0.25  # seconds between two looks at a file
 INTERRUPTED = 130  # exit code after Ctrl-C
 LOSSES = 3  # processes of a run that may be killed before it counts as failed
@@ -135,9 +130,9 @@ def _variables(job: Job) -> dict[str, str]:
     One number of threads holds for all libraries: with several they would wait for each other's. An OMP_NUM_THREADS
     that is inherited is meant for one process, not for each of many: it counts only where no share is given.
     """
-    given = os.environ.get(THREADS[0]) or job.threads or os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]
-    data = {} if job.data is None else {"CHAINRULE_DATA": job.data}
-    return data | os.environ | dict.fromkeys(THREADS, str(given))
+    given = os.environ.get(processor.THREADS) or job.threads or os.environ.get("OMP_NUM_THREADS", "1").partition(",")[0]
+    data = {} if job.data is None else {ENVIRONMENT: job.data}
+    return data | os.environ | dict.fromkeys((processor.THREADS, *processor.OTHER_THREADS), str(given))
 
 
 # ----------------------------------------------------------------------------------------------- in the run's process

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chainrule import mathml
+from chainrule import latex, mathml
 from chainrule.errors import UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.lab import charts
@@ -29,18 +29,6 @@ if TYPE_CHECKING:
 
 SHARES = ("val_accuracy", "test_accuracy")
 OPEN = 6  # settings whose curves are shown without asking for them
-ESCAPED = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "\N{MINUS SIGN}": "$-$",
-    "…": r"\ldots{}",
-    "d_z": "$d_z$",
-    "--": "-{}-",
-    **{character: "\\" + character for character in "#$%&_{}"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,8 +436,7 @@ def escaped(text: str) -> str:
     """
     if isinstance(text, _Plain):
         return text
-    known = "|".join(map(re.escape, sorted(ESCAPED, key=len, reverse=True)))
-    return re.sub(f"{known}|[^\\x00-\\u017f]", lambda found: ESCAPED.get(found[0], "?"), text)  # T1 has no others
+    return "$d_z$".join(map(latex.escaped, text.split("d_z")))
 
 
 def _with_options(text: str) -> str:

@@ -44,8 +44,8 @@ def comparison_figure(found: Comparison) -> "Figure":
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(frameon=False)
-        largest = max(row.divergence for row in found.rows)
-        if largest:
+        largest = max((row.divergence for row in found.rows if np.isfinite(row.divergence)), default=0.0)
+        if largest > 0:
             distances.set(yscale="log", ylim=(largest / 1e4, largest * 10))
         _draw_costs(costs, found)
     return figure

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from chainrule.errors import UsageError
 from chainrule.train import TrainConfig, configure
 from chainrule.train.config import by_field
+from chainrule.train.loop import generator
 
-_DRAWING = 4  # of the seed's independent streams (`train.loop.PURPOSES` are those below)
 _DRAWS_PER_SETTING = 100  # before a space is held to be exhausted
 _LENGTHS = {"epochs", "max_steps"}  # one of them given replaces the other
 _DIGITS = 4  # significant ones of a drawn number: more would only be harder to read
@@ -150,7 +149,7 @@ class Plan:
             yield dict(zip(self.grid, values, strict=True))
 
     def _drawn(self, seed: int) -> Iterator[dict[str, Any]]:
-        rng = np.random.default_rng([seed, _DRAWING])
+        rng = generator(seed, "settings")
         for _ in range(_DRAWS_PER_SETTING * (self.random or 0)):
             shares = dict(zip(sorted(self.varied), rng.random(len(self.varied)), strict=True))
             yield {name: self._at(name, float(shares[name])) for name in self.varied}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.errors import UsageError
+from chainrule.errors import UsageError, UserError
 from chainrule.lab import remarks, settings, statistics, words
 from chainrule.lab.metric import METRICS, Metric
 from chainrule.lab.settings import FinishedRun, LeftOut, Setting
@@ -155,7 +155,9 @@ def report(
     found, left_out, unfinished = settings.read(settings.find(runs))
     if not found:
         first = left_out[0]
-        raise UsageError(f"none of {len(left_out)} runs can be used; {first.path}: {first.reason}")
+        raise UserError(f"none of {len(left_out)} runs can be used; {first.path}: {first.reason}")
+    if all(run.result.get(METRICS[metric].field) is None for run in found):
+        raise UsageError(f"none of {len(found)} runs has a {METRICS[metric].name}: choose another metric")
     made = _Sections(METRICS[metric], compare, samples)
     sections = tuple(made.section(data, groups) for data, groups in settings.group(found, unfinished).items())
     made.require_known()

@@ -12,6 +12,7 @@ from typing import Any
 from chainrule.errors import UserError
 from chainrule.lab.jobs import error_of
 from chainrule.lab.plan import in_short, without_folders
+from chainrule.train import checkpoint
 from chainrule.train.config import TrainConfig, idle
 from chainrule.train.folder import check_unchanged, checkpoint_path, read_config
 from chainrule.train.metrics import read_csv
@@ -226,12 +227,9 @@ def _read(path: Path, config: TrainConfig, data: str, weights: int | None) -> Fi
 
 
 def _saved(path: Path) -> tuple[dict[str, Any], int | None]:
-    """What a checkpoint says of its run, and the size of the network's state, out of its header alone."""
+    """What a checkpoint says of its run, and the size of the network's state; nothing where it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        facts = json.loads(json.loads(header["__metadata__"]["chainrule"])["facts"])
-        weights = sum(math.prod(entry["shape"]) for name, entry in header.items() if name.startswith("model."))
-        return (facts, weights) if isinstance(facts["data"]["name"], str) else ({}, None)
-    except (OSError, ValueError, KeyError, TypeError):
+        saved = checkpoint.header(path)
+    except UserError:
         return {}, None
+    return saved.facts, sum(math.prod(shape) for name, shape in saved.shapes.items() if name.startswith("model."))

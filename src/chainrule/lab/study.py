@@ -7,7 +7,6 @@ share runs, and a study that was stopped goes on where it was.
 
 import itertools
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainrule.data.fetch import ENVIRONMENT
+from chainrule.data.fetch import named_folder
 from chainrule.lab.jobs import result_of
 from chainrule.lab.pages import Table
 from chainrule.lab.plan import Plan
@@ -194,7 +193,7 @@ def _with_weights(plan: Plan) -> Plan:
     """The plan with the places of the files of pretrained weights."""
     if "pretrained" not in plan.grid:
         return plan
-    folder = Path(os.environ.get(ENVIRONMENT, "data")) / "pretrained"
+    folder = (named_folder() or Path("data")) / "pretrained"
     files = [None if name is None else str(folder / name) for name in plan.grid["pretrained"]]
     return replace(plan, grid={**plan.grid, "pretrained": files})
 

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from chainrule.data.fetch import ENVIRONMENT
 from chainrule.errors import UsageError, UserError
 from chainrule.files import naming_the_file, write_atomically
 from chainrule.lab.jobs import Job, error_of, failed_at, progress_of, result_of, work
@@ -420,7 +421,7 @@ def _jobs(todo: Sequence[tuple[PlannedRun, SweepRun]], root: Path, *, threads: i
             tries=retry + (run.state != "failed"),
             threads=threads,
             cwd=os.getcwd(),
-            data=os.environ.get("CHAINRULE_DATA"),
+            data=os.environ.get(ENVIRONMENT),
             failed_before=failed_at(Path(run.log_dir)),
         )
         for planned, run in todo

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def lead(metric: Metric, rows: Sequence["Row"], comparisons: Sequence["Comparison"], chosen_by: str) -> str:
     """What one would say of a section in two sentences."""
     best = rows[0]
-    figure = f"{interval(metric, best.estimates[metric.field])} {metric.name}" if metric.field in best.estimates else ""
+    figure = f"no {metric.name}"
+    if metric.field in best.estimates:
+        figure = f"{interval(metric, best.estimates[metric.field])} {metric.name}"
     runs = f"{best.n} seeds" if best.n > 1 else "one seed, so without an interval"
     if len(rows) == 1:
         return f"{best.label}: {figure} over {runs}."
@@ -53,11 +55,11 @@ class Words:
 
     def _finding(self) -> str:
         a, b, d = self.a.name, self.b.name, self.found
-        low, high = ((b, a) if d.mean < 0 else (a, b)) if self.metric.is_share else ((a, b) if d.mean < 0 else (b, a))
+        better, worse = (a, b) if (d.mean < 0) != self.metric.is_share else (b, a)
         head = {
             "equal": f"{a} and {b} gave the same figures",
             "not shown": f"No difference is shown between {a} and {b}",
-        }.get(self.verdict, f"{low} is better than {high}")
+        }.get(self.verdict, f"{better} is better than {worse}")
         if self.verdict == "equal":
             return f"{head} with every one of {d.n[0]} seeds."
         of = f"{d.n[0]} common seeds" if d.paired else f"{d.n[0]} and {d.n[1]} seeds"

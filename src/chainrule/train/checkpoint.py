@@ -5,6 +5,8 @@ Loading one executes nothing. A digest over everything tells a damaged file from
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,14 @@ class Checkpoint:
         return {name.removeprefix(prefix + "."): a for name, a in self.arrays.items() if name.startswith(prefix + ".")}
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says without its arrays being read: `facts`, and the shapes of the arrays by name."""
+
+    facts: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Writes the checkpoint atomically; equal checkpoints give equal bytes.
 
@@ -59,16 +69,45 @@ def load(path: Path) -> Checkpoint:
 
     Raises `UserError` if the file is missing, is not a checkpoint of chainrule, or is damaged.
     """
+    with _opened(path) as file:
+        facts, digest = _record(path, file.metadata() or {})
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if digest != _digest(facts, arrays):
+        raise UserError(f"the checkpoint {path} is damaged: its content does not match its checksum")
+    return Checkpoint(json.loads(facts), arrays)
+
+
+def header(path: Path) -> Header:
+    """Reads the beginning of a checkpoint; damage further on goes unnoticed.
+
+    Raises `UserError` if the file is missing or is not a checkpoint of chainrule.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "last.safetensors"
+    >>> save(path, Checkpoint({"step": 7}, {"w": np.arange(3.0)}))
+    >>> header(path)
+    Header(facts={'step': 7}, shapes={'w': (3,)})
+    """
+    with _opened(path) as file:
+        facts, _ = _record(path, file.metadata() or {})
+        return Header(json.loads(facts), {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"the checkpoint {path} is damaged or not a safetensors file: {error}") from None
+
+
+def _record(path: Path, metadata: dict[str, str]) -> tuple[str, str]:
+    """The facts, as JSON, and the digest."""
     if _KEY not in metadata:
         raise UserError(f"{path} is a safetensors file, but not a checkpoint that chainrule wrote")
     try:
@@ -81,9 +120,7 @@ def load(path: Path) -> Checkpoint:
             f"the checkpoint {path} has format {written}, expected {_FORMAT}: use the version of chainrule that wrote "
             "it (environment.json names it), or train again"
         )
-    if digest != _digest(facts, arrays):
-        raise UserError(f"the checkpoint {path} is damaged: its content does not match its checksum")
-    return Checkpoint(json.loads(facts), arrays)
+    return facts, digest
 
 
 def _digest(facts: str, arrays: dict[str, np.ndarray]) -> str:

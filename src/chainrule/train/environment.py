@@ -12,7 +12,7 @@ from chainrule import processor
 
 
 def environment() -> dict[str, Any]:
-    """Python, the platform, the versions, the kernels' threads, the BLAS behind NumPy and its, as JSON-able values.
+    """Python, the platform, the versions, the kernels' threads, NumPy's BLAS and what sets its, as JSON-able values.
 
     PyTorch is among them where it is loaded, as it is by the engine of that name.
 
@@ -22,7 +22,7 @@ def environment() -> dict[str, Any]:
     ['blas', 'cpus', 'packages', 'platform', 'processor', 'python', 'threads', 'variables']
     """
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    names = ("CHAINRULE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS")
+    names = (processor.THREADS, processor.VARIABLE, *processor.OTHER_THREADS)
     torch = ["torch"] if "torch" in sys.modules else []
     packages = ["chainrule", "numpy", "numba", "safetensors", "pydantic", *torch]
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chainrule.errors import UsageError
 from chainrule.interop.onnx import to_onnx
-from chainrule.interop.weights import save_weights
+from chainrule.interop.weights import require_safetensors, save_weights
 from chainrule.train.trained import TrainedRun, load_run
 
 
@@ -51,6 +51,8 @@ def export(
     """
     if onnx is None and safetensors is None:
         raise UsageError("nothing to write: give --onnx FILE, --safetensors FILE, or both")
+    if safetensors is not None:
+        require_safetensors(Path(safetensors))
     trained = load_run(run_dir, checkpoint=checkpoint)
     if onnx is not None:
         to_onnx(trained.model, trained.input_shape, onnx, metadata=_metadata(trained))

@@ -54,12 +54,28 @@ def create(config: TrainConfig, run_dir: Path | None = None, *, dataset: str, pr
     return run_dir
 
 
+def new_path(what: str, suffix: str = "") -> Path:
+    """`runs/<what>-<time><suffix>`, or with a number where there is such a file or folder already.
+
+    >>> new_path("compare-mlp", ".png").match("runs/compare-mlp-*.png")
+    True
+    """
+    return next(path for path in _numbered(f"{what}-{_now()}", suffix) if not path.exists())
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%d-%H%M%S")
+
+
+def _numbered(name: str, suffix: str = "") -> Iterator[Path]:
+    yield RUNS / f"{name}{suffix}"
+    yield from (RUNS / f"{name}-{number}{suffix}" for number in range(2, 1000))
+
+
 def _new_under_runs(config: TrainConfig, dataset: str) -> Path:
     """`runs/<dataset>-<model>-<time>-<hash of the config>`; if two runs meet, the later one gets a number."""
     settings = hashlib.sha256(config.to_yaml().encode()).hexdigest()[:6]
-    name = f"{Path(dataset).stem}-{config.model}-{time.strftime('%Y%m%d-%H%M%S')}-{settings}"
-    for attempt in range(1, 1000):
-        run_dir = RUNS / (name if attempt == 1 else f"{name}-{attempt}")
+    for run_dir in _numbered(f"{Path(dataset).stem}-{config.model}-{_now()}-{settings}"):
         with naming_the_file(run_dir):
             try:
                 run_dir.mkdir(parents=True)

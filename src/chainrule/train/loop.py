@@ -444,7 +444,7 @@ def sampled(samples: Samples, size: int | None, rng: np.random.Generator) -> Sam
     return samples.subset(chosen)
 
 
-PURPOSES = ("model", "batches", "augment", "measured")
+PURPOSES = ("model", "batches", "augment", "measured", "settings")
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

@@ -52,10 +52,11 @@ class Metrics:
         self._files: dict[str, IO[str]] = {}
         for name, header in HEADERS.items():
             _cut_back(run_dir / name, header, -1 if keep is None else keep)
+        times = read_csv(run_dir / "times.csv")
+        for name in HEADERS:
             with naming_the_file(run_dir / name):
                 file = open(run_dir / name, "a", encoding="utf-8", newline="")  # noqa: SIM115
             self._files[name] = self._opened.enter_context(file)
-        times = read_csv(run_dir / "times.csv")
         self._began = time.perf_counter() - ((times[-1]["seconds"] or 0.0) if times else 0.0)
 
     def __enter__(self) -> "Metrics":
@@ -119,9 +120,15 @@ def _csv_line(numbers: Iterable[float | None]) -> str:
 
 
 def _cut_back(path: Path, header: str, step: int) -> None:
-    """Leaves the header and the lines up to `step`; later ones go, and so does a line torn by a crash."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines[header.count("\n") :] if line.endswith("\n") and _step_of(line) <= step]
+    """Leaves the header and the lines up to `step`; later ones go, and so does a line torn by a crash.
+
+    Raises `UserError` if the file holds something else.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines[header.count("\n") :] if line.endswith("\n") and _step_of(line) <= step]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is not as the run wrote it: {error}") from error
     write_atomically(path, (header + "".join(kept)).encode())
 
 

@@ -87,7 +87,10 @@ class MLflow:
     def _begin(self, event: Started) -> None:
         file = event.run_dir / RUN_FILE
         if file.exists():
-            self._run = json.loads(file.read_text(encoding="utf-8"))["run_id"]
+            try:
+                self._run = json.loads(file.read_text(encoding="utf-8"))["run_id"]
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{file} is not as the run wrote it: {error}") from error
             self._client.update_run(self._run, "RUNNING")
             for name in self._there:
                 sent = self._client.get_metric_history(self._run, name)

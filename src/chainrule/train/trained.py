@@ -172,7 +172,7 @@ def evaluate(
     recorded = trained.facts["evaluation"]
     if recorded["step"] != trained.step:  # the run was interrupted between two evaluations
         recorded = {"train": None, "validation": None}
-    elif part in recorded:
+    if part in recorded:
         recorded = recorded | {part: dataclasses.asdict(found)}
     times = read_csv(trained.run_dir / "times.csv")
     return Evaluation(
