@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import pickle
 import types
 from typing import NamedTuple
 
@@ -850,8 +851,6 @@ bad(
 )
 bad("a NumPy scalar's gradient", lambda x, a: (a * x, (x, a)), lambda gy, c: (gy * c[1], 2 * (gy * c[0]).sum()),
     inputs=(V, np.float64(1.5)))  # fmt: skip
-bad("a temperature called t without a gradient", lambda x, t: (x / t, (x, t)), lambda gy, c: (gy / c[1], None),
-    inputs=(V, np.array(1.5)))  # fmt: skip
 bad("a temperature called t with gradient zero", lambda x, t: (x / t, (x, t)),
     lambda gy, c: (gy / c[1], np.zeros_like(c[1])), inputs=(V, np.array(1.5)))  # fmt: skip
 bad("a matrix called p without a gradient", lambda x, p: (x @ p, (x, p)), lambda gy, c: (gy @ c[1].T, None),
@@ -957,7 +956,6 @@ for _cls in (Second, Stale, Bias, NoGradient, WrongProperty, Once, Shared):
 
 PASSED = {
     "the smallest of entries of different sizes": "the tolerance is relative to the largest entry",
-    "a temperature called t without a gradient": "taken for a target by its name, and nothing is noted",
     "inverse at 1e+06, doubled": "below the absolute floor of 1e-12 of the tolerance",
     "inverse at 1e+09, doubled": "below the absolute floor of 1e-12 of the tolerance",
 }
@@ -1151,14 +1149,9 @@ CODE = {
     "a pullback that raises": (lambda x: (x**2, zero_by_zero), "backward", "ZeroDivisionError: my own words"),
     "a pullback without gy": (lambda x: (x**2, lambda: 2 * x), "backward", "TypeError"),
 }
-TRACEBACKS = {
-    "forward returns NaN": "called stale",
-    "forward returns complex numbers": "a ComplexWarning of ours",
-    "forward fails now and then": "an exception of ours",
-}
 
 
-@pytest.mark.parametrize("name", marked(CODE, TRACEBACKS))
+@pytest.mark.parametrize("name", CODE)
 def test_code_that_fails_is_a_finding_in_plain_words(name):
     target, subject, words = CODE[name]
     report = diagnose(target, X)
@@ -1199,7 +1192,6 @@ def test_an_interrupt_passes_through_the_search_for_a_repair():
         diagnose((linear, backward), (X, W))
 
 
-@pytest.mark.xfail(strict=True, reason="two runs take from the user's global generators")
 def test_the_users_arrays_generators_and_output_are_left_alone(capsys):
     def forward(x):
         print("noise")  # noqa: T201
@@ -1209,10 +1201,10 @@ def test_the_users_arrays_generators_and_output_are_left_alone(capsys):
 
     given = X.copy()
     np.random.seed(3)  # noqa: NPY002
-    expected = np.random.get_state()[1].copy()  # noqa: NPY002
+    expected = pickle.dumps(np.random.get_state())  # noqa: NPY002
     diagnose((forward, square_back), given)
     assert np.array_equal(given, X)
-    assert np.array_equal(np.random.get_state()[1], expected)  # noqa: NPY002
+    assert pickle.dumps(np.random.get_state()) == expected  # noqa: NPY002
     assert capsys.readouterr().out == ""
 
 
@@ -1288,7 +1280,8 @@ def test_a_single_example_is_noted():
 
 def test_an_input_that_is_not_judged_is_noted():
     report = diagnose((lambda x, t: (x / t, (x, t)), lambda gy, c: (gy / c[1], None)), (V, np.array(1.5)))
-    assert any("t" in note.split() for note in report.notes)
+    assert report.status == "correct"
+    assert any(note.startswith("t is not judged: by its name it is data") for note in report.notes)
 
 
 def test_assert_gradients_raises_the_report():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -67,7 +64,7 @@ def _changed(name: str, stage: str) -> Finding:
 def _nondeterministic(target: Target, probe: Probe) -> Iterator[Finding]:
     """Several runs with the generators as they come: two alone may agree by chance."""
     runs: list[tuple[Any, dict[str, Any]]] = []
-    with _silently():
+    with quietly():
         for _ in range(RUNS):
             session = target.start()
             y = session.forward(copied(probe.values))
@@ -101,19 +98,6 @@ def _nondeterministic(target: Target, probe: Probe) -> Iterator[Finding]:
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return all(_equal(a[name], b.get(name)) for name in a)
-
-
-@contextmanager
-def _silently() -> Iterator[None]:
-    """Without the user's warnings; the global generators as they come, and as they were afterwards."""
-    state, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(legacy)  # noqa: NPY002
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -244,7 +228,7 @@ def _overwritten(target: Target, kept: Mapping[str, bool]) -> Iterator[Finding]:
 
 def _narrow(target: Target, probe: Probe, expected: Sequence[str]) -> Iterator[Finding]:
     """Gradients in a number type that cannot hold them, though inputs and outputs are float64."""
-    with _silently():
+    with quietly():
         session = target.start()
         own = {
             name: x.astype(target.parameters[name].dtype)

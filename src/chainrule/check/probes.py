@@ -6,7 +6,7 @@ import functools
 import random
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,8 +172,17 @@ class Prober:
             return {name: _numbers(g) for name, g in session.backward(packed(gy, single)).items()}
 
     def probe(self, values: Mapping[str, Any], rng: np.random.Generator) -> Probe:
-        """A probe here, with a random gradient coming in; its truth is computed for every float input."""
+        """A probe here, with a random gradient coming in; its truth is computed for every float input.
+
+        Raises:
+            Unusable: the forward raised, or did not return real numbers.
+        """
         y, single = self.forward(values)
+        for part in y:
+            if part.dtype.kind == "c":
+                raise Unusable("forward", f"forward returned complex numbers ({part.dtype}), expected real ones")
+            if part.size and np.isnan(part).all():
+                raise Unusable("forward", "forward returned NaN everywhere, for inputs without one")
         gy = [incoming(rng, part) for part in y]
         probe = Probe(dict(values), gy, y, {}, single=single)
         try:
@@ -222,7 +231,8 @@ class Prober:
     def _recorded(self, probe: Probe) -> Tape | None:
         """The tape of this probe, if it gives what the plain forward gave."""
         try:
-            tape, y = record(self.target, probe.values)
+            with quietly(self.seed):
+                tape, y = record(self.target, probe.values)
         except NotRecordable:
             return None
         agree = len(y) == len(probe.y) and all(np.allclose(a, b, 1e-9, 1e-12) for a, b in zip(y, probe.y, strict=True))
@@ -290,8 +300,17 @@ class Prober:
     def slope(self, probe: Probe, name: str, v: np.ndarray) -> Any:
         """The derivative of sum(gy * y) along ``v``, with its error."""
         x = probe.values[name]
+        return self._by_differences(probe, lambda t: self.loss(probe, name, x + t * v), np.zeros(()))
+
+    def _by_differences(self, probe: Probe, f: Callable[[Any], Any], x: np.ndarray) -> Any:
+        """Raises: Unusable: the forward raises however close to this point, where it ran before."""
         step = 1e-3 if probe.rounding == 0 else 0.03 if probe.rounding < 1e-5 else 0.2
-        return numeric_gradient(lambda t: self.loss(probe, name, x + t * v), np.zeros(()), step=step)
+        try:
+            return numeric_gradient(f, x, step=step)
+        except ValueError as err:
+            if isinstance(err.__cause__, Unusable):
+                raise err.__cause__ from None
+            raise
 
     def loss(self, probe: Probe, name: str, x: np.ndarray) -> Any:
         """Sum of gy * y with ``x`` in the place of an input. Complex where ``x`` is."""
@@ -315,8 +334,7 @@ class Prober:
                 slope = self.slope(probe, name, v)
                 probe.slopes.setdefault(name, []).append((v, float(slope.value), float(slope.error)))
             return
-        step = 1e-3 if probe.rounding == 0 else 0.03 if probe.rounding < 1e-5 else 0.2
-        truth = numeric_gradient(lambda x: self.loss(probe, name, x), x, step=step)
+        truth = self._by_differences(probe, lambda x: self.loss(probe, name, x), x)
         probe.truth[name] = truth.value
         self._note_kinks(probe, name)
         seen = ~probe.blind.get(name, np.zeros(x.shape, bool))
@@ -375,12 +393,16 @@ def incoming(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def quietly(seed: int) -> Iterator[None]:
-    """Run the user's code with the global generators seeded, and without its floating-point warnings."""
+def quietly(seed: int | None = None) -> Iterator[None]:
+    """Run the user's code without its warnings; the global generators are left as they came.
+
+    With a seed they are seeded before; without one, what is random is so.
+    """
     state, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for one, complex numbers that lose their imaginary part
             yield
