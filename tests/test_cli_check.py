@@ -168,6 +168,7 @@ def test_what_the_forward_does_is_reported_with_its_line_and_the_others_are_chec
     assert (bad["name"], bad["status"]) == ("f", "inconclusive")
     assert message in bad["findings"][0]["evidence"]
     assert where in bad["findings"][0]["where"]
+    assert bool(where) == bool(bad["findings"][0]["where"])
     assert (good["name"], good["status"]) == ("square", "correct")
 
 

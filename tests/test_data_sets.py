@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -111,13 +110,11 @@ def test_cifar10_is_what_is_published():
 def test_cifar10_is_loaded_frugally_and_as_the_uva_course_does():
     folder = Path(os.environ["CHAINRULE_DATA"]) / "cifar-10-batches-py"
     tracemalloc.start()
-    start = time.perf_counter()
     cifar = data.load("cifar10", data_dir=folder, val_size=0, preprocess="mean-image")
-    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     bytes_kept = cifar.train.x.nbytes + cifar.test.x.nbytes
     assert peak < bytes_kept + 0.5 * cifar.train.x.nbytes  # no second copy in float32
-    assert seconds < 30
     pixels = data.load("cifar10", data_dir=folder, val_size=0, preprocess="none")
     mean_image = pixels.train.x.mean(0)  # as the course computes it, in float32
     assert np.array_equal(cifar.test.x, pixels.test.x - mean_image)

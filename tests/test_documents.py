@@ -63,7 +63,11 @@ def samples():
                 yield pytest.param(command, block[2], id=f"{document.name}: {block[1]}")
 
 
-@pytest.mark.parametrize(("command", "shown"), list(samples()))
+SAMPLES = list(samples())
+assert len(SAMPLES) >= 5, "where have they gone?"
+
+
+@pytest.mark.parametrize(("command", "shown"), SAMPLES)
 def test_what_the_documents_show_of_a_command_is_its_output(command, shown, capsys):
     with pytest.raises(SystemExit):
         main(command)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -218,8 +218,7 @@ def test_every_ops_formulas_become_mathml(op):
         assert parts, f"{op} has no {title}"
         for part in parts:
             made = mathml.display(part.text) if part.is_math else mathml.sentence(part.text)
-            parser = HTMLParser()
-            parser.feed(made)
+            ElementTree.fromstring(f"<p>{made}</p>")  # well-formed
             assert "\\" not in made
             assert "<mi>&</mi>" not in made
 
@@ -321,7 +320,7 @@ def test_a_long_chain_is_explained():
 @pytest.mark.parametrize("name", SMALL)
 def test_latex_is_balanced(name):
     text = document(example(name))
-    assert text.isascii() or shutil.which("pdflatex"), "only what LaTeX knows"
+    assert text.isascii()  # what LaTeX prints whatever its fonts
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert text.count("{") == text.count("}")
 

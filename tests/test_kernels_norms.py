@@ -195,10 +195,13 @@ def test_results_do_not_depend_on_the_number_of_threads():
     import numba
 
     x, gy = channels_last(random(8, 16, 32, 32)), channels_last(random(8, 16, 32, 32, seed=1))
-    both = []
-    for threads in (1, numba.config.NUMBA_NUM_THREADS):
-        numba.set_num_threads(threads)
-        both.append(by_kernel(ops.batch_norm, (x, None, None, None, None), gy, training=True))
+    both, before = [], numba.get_num_threads()
+    try:
+        for threads in (1, numba.config.NUMBA_NUM_THREADS):
+            numba.set_num_threads(threads)
+            both.append(by_kernel(ops.batch_norm, (x, None, None, None, None), gy, training=True))
+    finally:
+        numba.set_num_threads(before)
     for one, many in zip(*both, strict=True):
         np.testing.assert_array_equal(one, many)
 

@@ -357,19 +357,20 @@ def test_the_slowest_of_many_is_as_order_statistics_say():
 @pytest.mark.parametrize("n", [2, 3])
 def test_the_run_is_that_of_one_process_with_the_same_bits_in_all(together, alone, n):
     for name in CASES:
-        the_curve_is_that_of_one_process(together(n) / name, alone(name))
+        rounding = 1e-10 if CASES[name].get("dtype") == "float64" else ROUNDING
+        the_curve_is_that_of_one_process(together(n) / name, alone(name), rounding)
     all_processes_end_with_the_same_bits_and_one_writes_and_listens(together(n), n)
 
 
-def the_curve_is_that_of_one_process(several, one):
+def the_curve_is_that_of_one_process(several, one, rounding=ROUNDING):
     for file, columns in (("steps.csv", ("loss", "lr")), ("metrics.csv", ("train_loss", "train_accuracy"))):
         for of in columns:
-            np.testing.assert_allclose(column(several, file, of), column(one, file, of), rtol=ROUNDING, err_msg=of)
+            np.testing.assert_allclose(column(several, file, of), column(one, file, of), rtol=rounding, err_msg=of)
     last, expected = (load_checkpoint(folder / "checkpoints" / "last.safetensors") for folder in (several, one))
     assert last.facts["generators"] == expected.facts["generators"]
     assert last.facts["batches"] == expected.facts["batches"]
     for key, array in expected.arrays.items():
-        np.testing.assert_allclose(last.arrays[key], array, rtol=1e-3, atol=1e-5, err_msg=key)
+        np.testing.assert_allclose(last.arrays[key], array, rtol=100 * rounding, atol=rounding, err_msg=key)
 
 
 def all_processes_end_with_the_same_bits_and_one_writes_and_listens(folder, n):
