@@ -22,7 +22,7 @@ from chainrule.lab import charts
 from chainrule.lab.metric import METRICS, Metric, p_value, signed
 from chainrule.lab.report import Comparison, Report, Row, Section
 from chainrule.lab.settings import written
-from chainrule.lab.statistics import CONFIDENCE, Estimate
+from chainrule.lab.statistics import ALPHA, CONFIDENCE, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -356,7 +356,7 @@ def _notes(report: Report) -> Iterator[str]:
             "only the chosen setting is compared, over all pairs: it was picked from them); the brackets of "
             "differences are not corrected."
         )
-    if any(each.difference.paired and 2 / 2 ** each.difference.n[0] >= 0.05 for each in found):
+    if any((each.difference.wilcoxon_least or 0) >= ALPHA for each in found):
         yield (
             "Wilcoxon's signed-rank test can be heard from 6 pairs on, among several comparisons from some more on: "
             "with fewer its p-value is never below 0.05, whatever the data. Above that it is mentioned where it "

@@ -14,7 +14,6 @@ import io
 import logging
 import math
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ from chainrule.lab.plan import Plan, PlannedRun, family, in_short
 from chainrule.lab.remarks import edge, end_of_range
 from chainrule.train import Listener, Remark, TrainConfig
 from chainrule.train.folder import RUNS, checkpoint_path, in_use
+from chainrule.train.interrupt import first_ctrl_c
 from chainrule.train.runs import load_data
 
 BACKENDS = ("local", "dask", "ray")
@@ -191,7 +191,7 @@ def sweep(
             threads = max(1, cores // jobs)
         made = _jobs(todo, root, threads=threads, retry=retry)
         with (
-            _stop_asked_by_ctrl_c(stop_file),
+            first_ctrl_c(stop_file.touch),  # at which runs are saved and ended
             _Watch(plan, planned, made, root, progress),
             _workers(backend, address, jobs) as call,
         ):
@@ -469,28 +469,6 @@ def _workers(backend: str, address: str | None, jobs: int | None) -> Iterator[Ca
                 joblib.Parallel(batch_size=1, pre_dispatch=jobs or "all")(joblib.delayed(work)(job) for job in left)
 
         yield call
-
-
-@contextmanager
-def _stop_asked_by_ctrl_c(stop_file: Path) -> Iterator[None]:
-    """The first Ctrl-C makes the stop file, at which runs are saved and ended; a second one interrupts at once.
-
-    Python lets only the main thread handle signals: elsewhere nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(*_: object) -> None:
-        stop_file.touch()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _dask(address: str | None) -> Any:

@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor.name(),
-        "cpus": os.cpu_count(),
+        "cpus": processor.cores(),
         "threads": processor.threads(),
         "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
         "packages": {name: version(name) for name in packages},

@@ -10,10 +10,9 @@ share of every batch and of every evaluation; rank 0 alone writes, and has liste
 
 import dataclasses
 import math
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +42,7 @@ from chainrule.train.events import (
     StepDone,
 )
 from chainrule.train.finish import finish
+from chainrule.train.interrupt import first_ctrl_c
 from chainrule.train.metrics import Metrics
 from chainrule.train.nonfinite import all_finite, blame
 from chainrule.train.optimise import LearningRate, make_optimizer
@@ -119,7 +119,8 @@ class Training:
             # The loss is looked at after every step: NumPy need not warn as well.
             opened.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
             opened.callback(setattr, self.batches, "share", (0, 0, 0))  # what draws for it draws for itself again
-            self.stop = opened.enter_context(_stop_asked_by_ctrl_c())
+            self.stop = threading.Event()  # once set, the step in progress is finished and saved
+            opened.enter_context(first_ctrl_c(self.stop.set))
             started = self._started()
             before: list[Event] = [*parallel.remarks(self.model, self.company), started]
             for event in before:
@@ -395,29 +396,6 @@ class Training:
         self.step = self.saved_step = facts["step"]
         self.best, self.evaluation = facts["best"], facts["evaluation"]
         self.evaluations_since_best = facts["evaluations_since_best"]
-
-
-@contextmanager
-def _stop_asked_by_ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that the step in progress is finished; a second one interrupts at once.
-
-    Python lets only the main thread handle signals: elsewhere the event is never set.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(*_: object) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _brightness(data: Dataset) -> dict[str, float]:
