@@ -10,6 +10,8 @@ from typing import NamedTuple
 HEADING = re.compile(r"(?P<name>[A-Z]\w+):(?= |$)")
 LISTS = ("Args", "Raises", "Attributes")  # sections of which each line like "name: ..." begins an item
 MATH, EXAMPLE = ".. math::", ">>>"
+#: What stands apart within a sentence.
+ROLE = re.compile(r":math:`(?P<math>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
 
 
 class Block(NamedTuple):

@@ -6,9 +6,10 @@ import functools
 import html
 import re
 
+from chainrule.docstrings import ROLE
+
 TOKEN = re.compile(r"\\\\|\\[{}]|\\begin\{|\\end\{|[{}&]")
 OPENED = {"{": 1, "}": -1, r"\begin{": 2, r"\end{": 0}  # braces and environments; an environment's name has braces too
-ROLE = re.compile(r":math:`(?P<math>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
 MACRON, OVERLINE = "&#x000AF;", "&#x0203E;"  # fonts draw the first so short that it is taken for a dot
 
 

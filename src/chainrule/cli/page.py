@@ -16,7 +16,7 @@ from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.text import Text
 
 from chainrule.cli import formula, show
-from chainrule.docstrings import EXAMPLE, HEADING, blocks, docstring, summary
+from chainrule.docstrings import EXAMPLE, HEADING, ROLE, blocks, docstring, summary
 
 if TYPE_CHECKING:
     from chainrule import Op
@@ -185,8 +185,6 @@ def _without_docstring(source: str) -> str:
 
 # ------------------------------------------------------------------------------------------------------ docstrings
 
-ROLE = re.compile(r":math:`(?P<formula>[^`]+)`|``(?P<code>[^`]+)``|\*(?P<title>[^*]+)\*")
-
 
 def _docstring(doc: str, width: int) -> Iterator[RenderableType]:
     """Paragraphs, headings, drawn formulas and highlighted examples, in the order of the docstring."""
@@ -211,8 +209,8 @@ def _sentence(text: str) -> Text:
     end = 0
     for role in ROLE.finditer(text):
         made.append(text[end : role.start()])
-        if role["formula"]:
-            made.append(formula.inline(role["formula"]), style="magenta")
+        if role["math"]:
+            made.append(formula.inline(role["math"]), style="magenta")
         else:
             made.append(role["code"] or role["title"], style="cyan" if role["code"] else "italic")
         end = role.end()
