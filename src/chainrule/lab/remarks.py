@@ -142,8 +142,8 @@ def part_of_test(data: str, measured: Sequence[int]) -> Remark | None:
 def before_training(steps: Sequence[float], epochs: Sequence[float], accuracies: Sequence[float]) -> Remark | None:
     """Remarks that figures stand beside an epoch that had not been trained yet: each belongs to the epoch before.
 
-    `steps` were taken when the figure of that row was measured; `epochs` is what the row is called. The loop here calls the
-    untrained network epoch 0 and needs no remark: it is for the metrics of others' loops.
+    `steps` were taken when the figure of that row was measured; `epochs` is what the row is called. The loop here
+    calls the untrained network epoch 0 and needs no remark: it is for the metrics of others' loops.
 
     >>> before_training([0, 100, 200], [1, 2, 3], [0.1, 0.8, 0.9]).text[:60]
     'The accuracy shown for epoch 1, 10.0 %, was measured at step'
