@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import processor
+from chainrule.errors import UsageError
 
 
 def environment() -> dict[str, Any]:
@@ -30,8 +31,16 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor.name(),
         "cpus": processor.cores(),
-        "threads": processor.threads(),
+        "threads": _threads(),
         "blas": {key: blas.get(key) for key in ("name", "version", "openblas configuration")},
         "packages": {name: version(name) for name in packages},
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }
+
+
+def _threads() -> int | None:
+    """Of the kernels; None where CHAINRULE_NUM_THREADS is no number: `chainrule doctor` and the kernels say so."""
+    try:
+        return processor.threads()
+    except UsageError:
+        return None
